@@ -1,0 +1,261 @@
+/*
+ * backend_text.c: servers asked in the classic text protocol: those before
+ * memcached 1.6.18, and others that speak it.
+ *
+ * Replies are matched by position.  One that brings a value also brings its
+ * key, which is checked.
+ */
+#include "ext/memcached/backend.h"
+#include "ext/memcached/wire.h"
+
+/*
+ * Encoding.
+ */
+
+static uint8_t *
+textback_put_exptime(uint8_t *p, int32_t exptime)
+{
+	p = wire_put_str(p, " ");
+	if (exptime < 0)
+		return wire_put_str(p, "-1");
+	return wire_put_u64(p, (uint64_t)exptime);
+}
+
+static uint8_t *
+textback_put_verb(uint8_t *p, const struct command *c, enum command_op op)
+{
+	static const char *const verb[COMMAND_N_OPS] = {
+		[COMMAND_SET] = "set", [COMMAND_ADD] = "add",
+		[COMMAND_REPLACE] = "replace", [COMMAND_APPEND] = "append",
+		[COMMAND_PREPEND] = "prepend", [COMMAND_CAS] = "cas",
+		[COMMAND_DELETE] = "delete", [COMMAND_INCR] = "incr",
+		[COMMAND_DECR] = "decr", [COMMAND_TOUCH] = "touch",
+		[COMMAND_FLUSH] = "flush_all",
+	};
+
+	if (op != COMMAND_GET)
+		return wire_put(p, verb[op], strlen(verb[op]));
+	p = c->bits & COMMAND_TIMED ? wire_put_str(p, "gat") :
+	    wire_put_str(p, "get");
+	if (c->bits & COMMAND_WANT_CAS)
+		p = wire_put_str(p, "s");
+	return c->bits & COMMAND_TIMED ?
+	    textback_put_exptime(p, c->exptime) : p;
+}
+
+static uint8_t *
+textback_put_store(uint8_t *p, const struct command *c, enum command_op op,
+    size_t len)
+{
+	p = wire_put_str(p, " ");
+	p = wire_put_u64(p, c->client_flags);
+	p = textback_put_exptime(p, c->exptime);
+	p = wire_put_str(p, " ");
+	p = wire_put_u64(p, len);
+	if (op != COMMAND_CAS)
+		return p;
+	return wire_put_u64(wire_put_str(p, " "), c->number);
+}
+
+static uint8_t *
+textback_put_arguments(uint8_t *p, const struct command *c,
+    enum command_op op)
+{
+	switch (op) {
+	case COMMAND_INCR:
+	case COMMAND_DECR:
+		return wire_put_u64(wire_put_str(p, " "), c->number);
+	case COMMAND_TOUCH:
+		return textback_put_exptime(p, c->exptime);
+	case COMMAND_FLUSH:
+		return c->bits & COMMAND_TIMED ?
+		    textback_put_exptime(p, c->exptime) : p;
+	default:
+		return p;
+	}
+}
+
+/* There is no other way to say a key here. */
+static bool
+textback_key_is_fit(struct kvp_slice key)
+{
+	return key.len > 0 && key.len <= COMMAND_KEY_MAX &&
+	    backend_key_is_plain(key);
+}
+
+static bool
+textback_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
+    uint32_t opaque, struct kvp_out *out)
+{
+	const struct command *c = command_peek(cmd);
+	enum command_op op = command_wire_op(cmd);
+	uint8_t *p = out->dst;
+
+	(void)opaque;
+	if (op == COMMAND_GIVE_BACK ||
+	    (op != COMMAND_FLUSH && !textback_key_is_fit(key->key)))
+		return false;
+	p = textback_put_verb(p, c, op);
+	if (op != COMMAND_FLUSH) {
+		p = wire_put_str(p, " ");
+		p = wire_put(p, key->key.p, key->key.len);
+	}
+	if (command_is_store(op)) {
+		p = textback_put_store(p, c, op, key->body.len);
+		out->body = key->body;
+		out->tail = (struct kvp_slice){ (const uint8_t *)"\r\n", 2 };
+	} else
+		p = textback_put_arguments(p, c, op);
+	p = wire_put_str(p, "\r\n");
+	out->len = (size_t)(p - out->dst);
+	return true;
+}
+
+/*
+ * Decoding.
+ */
+
+#define OP(op)	(1u << COMMAND_##op)
+#define STORES	(OP(SET) | OP(ADD) | OP(REPLACE) | OP(APPEND) | \
+		    OP(PREPEND) | OP(CAS))
+#define COUNTS	(OP(INCR) | OP(DECR))
+
+/* The replies that are a word, and whose they are. */
+static const struct textback_word {
+	const char	*word;
+	unsigned	 ops;
+	uint8_t		 class;
+	uint8_t		 status;
+} textback_words[] = {
+	{ "END", OP(GET), KVP_REPLY_MISS, RESULT_NOT_FOUND },
+	{ "STORED", STORES, KVP_REPLY_STORED, RESULT_OK },
+	{ "NOT_STORED", STORES, KVP_REPLY_NOT_STORED, RESULT_NOT_STORED },
+	{ "EXISTS", OP(CAS), KVP_REPLY_NOT_STORED, RESULT_EXISTS },
+	{ "NOT_FOUND", OP(TOUCH), KVP_REPLY_MISS, RESULT_NOT_FOUND },
+	{ "NOT_FOUND", OP(CAS) | OP(DELETE) | COUNTS, KVP_REPLY_NOT_STORED,
+	    RESULT_NOT_FOUND },
+	{ "DELETED", OP(DELETE), KVP_REPLY_STORED, RESULT_OK },
+	{ "TOUCHED", OP(TOUCH), KVP_REPLY_HIT, RESULT_OK },
+	{ "OK", OP(FLUSH), KVP_REPLY_STORED, RESULT_OK },
+};
+
+static bool
+textback_read_word(enum command_op op, const uint8_t *p, size_t len,
+    struct kvp_reply *r)
+{
+	const struct textback_word *w = textback_words;
+	const struct textback_word *end = w +
+	    sizeof(textback_words) / sizeof(textback_words[0]);
+
+	for (; w < end; w++) {
+		if ((w->ops & 1u << op) == 0 || strlen(w->word) != len ||
+		    memcmp(w->word, p, len) != 0)
+			continue;
+		r->class = w->class;
+		result_of(r)->status = w->status;
+		return true;
+	}
+	return false;
+}
+
+/* The new number of an incr or decr. */
+static bool
+textback_read_number(const uint8_t *p, size_t len, struct kvp_reply *r)
+{
+	uint64_t n;
+
+	if (len > WIRE_U64_MAX || !wire_read_u64(p, len, UINT64_MAX, &n))
+		return false;
+	r->class = KVP_REPLY_STORED;
+	r->body = (struct kvp_slice){ p, len };
+	return true;
+}
+
+/* A number behind one space at *P, which moves past it. */
+static bool
+textback_next_number(const uint8_t **p, const uint8_t *end, uint64_t most,
+    uint64_t *n)
+{
+	const uint8_t *at = *p;
+
+	if (at == end || *at++ != ' ')
+		return false;
+	for (*p = at; *p < end && **p != ' '; ++*p)
+		;
+	return wire_read_u64(at, (size_t)(*p - at), most, n);
+}
+
+/* The line "VALUE key flags length [cas]" of a reply to C with KEY. */
+static bool
+textback_read_value_line(const struct command *c, struct kvp_slice key,
+    const uint8_t *p, size_t len, uint64_t *vlen, struct kvp_reply *r)
+{
+	const uint8_t *end = p + len;
+	struct result *res = result_of(r);
+	uint64_t flags;
+
+	p += sizeof("VALUE ") - 1;
+	if ((size_t)(end - p) < key.len || memcmp(p, key.p, key.len) != 0)
+		return false;
+	p += key.len;
+	if (!textback_next_number(&p, end, UINT32_MAX, &flags) ||
+	    !textback_next_number(&p, end, UINT64_MAX, vlen))
+		return false;
+	if ((c->bits & COMMAND_WANT_CAS) != 0 &&
+	    !textback_next_number(&p, end, UINT64_MAX, &res->cas))
+		return false;
+	res->client_flags = (uint32_t)flags;
+	r->class = KVP_REPLY_HIT;
+	return p == end;
+}
+
+/* A server that lacks gat or touch says ERROR, and is none the worse for it:
+ * no value follows them that it could take for a command. */
+static void
+textback_forgive_unknown(const struct command *c, enum command_op op,
+    const uint8_t *p, size_t len, struct kvp_reply *r)
+{
+	bool recent = op == COMMAND_TOUCH ||
+	    (op == COMMAND_GET && (c->bits & COMMAND_TIMED) != 0);
+
+	if (recent && wire_is(p, len, "ERROR"))
+		r->flags &= (uint8_t)~KVP_REPLY_FATAL;
+}
+
+static ssize_t
+textback_decode(const struct memcached *m, const struct kvp_cmd *cmd,
+    const struct kvp_key *key, uint32_t opaque, const uint8_t *p, size_t len,
+    struct kvp_reply *r)
+{
+	static const struct kvp_slice end = {
+		(const uint8_t *)"\r\nEND\r\n", 7
+	};
+	const struct command *c = command_peek(cmd);
+	enum command_op op = command_wire_op(cmd);
+	uint64_t vlen;
+	size_t line;
+	ssize_t n;
+
+	(void)opaque;
+	*r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
+	if ((n = backend_read_line(p, len, &r->need)) <= 0)
+		return n;
+	line = (size_t)n - 2;
+	if (op == COMMAND_GET && wire_begins(p, line, "VALUE ")) {
+		if (!textback_read_value_line(c, key->key, p, line, &vlen, r))
+			return -1;
+		return backend_read_value(m, p, len, (size_t)n, vlen, end, r);
+	}
+	if (textback_read_word(op, p, line, r) ||
+	    ((COUNTS & 1u << op) != 0 && textback_read_number(p, line, r)))
+		return n;
+	if (!backend_read_error(op, p, line, r))
+		return -1;
+	textback_forgive_unknown(c, op, p, line, r);
+	return n;
+}
+
+const struct backend_dialect backend_text = {
+	.encode = textback_encode,
+	.decode = textback_decode,
+};

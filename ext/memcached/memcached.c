@@ -1,0 +1,266 @@
+/*
+ * memcached.c: the table that the core loads, and the choice of dialects.
+ */
+#include "ext/memcached/memcached.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ext/memcached/backend.h"
+#include "ext/memcached/wire.h"
+
+#define SPOKEN_VERSION	"1.6.18"	/* clients go by it */
+
+enum {
+	BINARY_MAGIC = 0x80	/* first byte of a binary request */
+};
+
+enum memcached_option {
+	OPTION_CLIENT_PROTO,
+	OPTION_BACKEND_PROTO,
+	OPTION_BINARY_CAS,
+	OPTION_PROTO,
+	N_OPTIONS
+};
+
+static const struct kvp_option memcached_options[N_OPTIONS] = {
+	[OPTION_CLIENT_PROTO] = {
+		.key = "client_proto", .type = KVP_OPT_ENUM,
+		.flags = KVP_OPT_LATER, .def = "auto",
+		.names = "auto|text|binary",
+		.text = "the protocol clients must speak; "
+		    "auto goes by their first byte",
+	},
+	[OPTION_BACKEND_PROTO] = {
+		.key = "backend_proto", .type = KVP_OPT_ENUM, .def = "auto",
+		.names = "auto|meta|text",
+		.text = "the protocol servers are asked in; "
+		    "auto is meta from memcached 1.6.18 on, else text",
+	},
+	[OPTION_BINARY_CAS] = {
+		.key = "binary_cas", .type = KVP_OPT_BOOL,
+		.flags = KVP_OPT_LATER, .def = "off",
+		.text = "binary reads go to hosts, not hosts_read, "
+		    "and return their CAS",
+	},
+	[OPTION_PROTO] = {
+		.key = "proto", .type = KVP_OPT_ENUM,
+		.flags = KVP_OPT_INERT, .def = "text",
+		.names = "text|binary",
+		.text = "read for old files, does nothing: "
+		    "see client_proto",
+	},
+};
+
+static const struct client_dialect *const client_dialects[] = {
+	[CLIENT_TEXT] = &client_text
+};
+
+static const struct backend_dialect *const backend_dialects[] = {
+	[BACKEND_META] = &backend_meta,
+	[BACKEND_TEXT] = &backend_text
+};
+
+static const struct client_dialect *
+memcached_client(const struct kvp_cmd *cmd)
+{
+	return client_dialects[command_peek(cmd)->dialect];
+}
+
+static void
+memcached_copy_error(char *err, size_t room, const char *why)
+{
+	size_t len = strlen(why);
+
+	if (room == 0)
+		return;
+	if (len > room - 1)
+		len = room - 1;
+	memcpy(err, why, len);
+	err[len] = '\0';
+}
+
+static void *
+memcached_open(const struct kvp_conf *conf, char *err, size_t room)
+{
+	size_t len = strlen(conf->version);
+	struct memcached *m;
+	uint8_t *p;
+
+	if (len > MEMCACHED_VERSION_MAX -
+	    sizeof("VERSION " SPOKEN_VERSION " kvproxy-\r\n")) {
+		memcached_copy_error(err, room, "the version is too long");
+		return NULL;
+	}
+	if ((m = calloc(1, sizeof(*m))) == NULL) {
+		memcached_copy_error(err, room, "out of memory");
+		return NULL;
+	}
+	m->max_value = conf->max_value;
+	m->allow_flush = conf->allow_flush;
+	m->backend_proto =
+	    (enum backend_proto)conf->value[OPTION_BACKEND_PROTO].num;
+	p = wire_put_str((uint8_t *)m->version,
+	    "VERSION " SPOKEN_VERSION " kvproxy-");
+	p = wire_put(p, conf->version, len);
+	p = wire_put_str(p, "\r\n");
+	m->version_len = (size_t)(p - (uint8_t *)m->version);
+	return m;
+}
+
+static void
+memcached_close(void *ext)
+{
+	free(ext);
+}
+
+static ssize_t
+memcached_parse(void *ext, struct kvp_conn *client, const uint8_t *p,
+    size_t len, struct kvp_request *req)
+{
+	(void)client;
+	if (len == 0) {
+		req->need = 1;
+		return 0;
+	}
+	if (p[0] == BINARY_MAGIC)
+		return -1;
+	return client_text.parse(ext, p, len, req);
+}
+
+static bool
+memcached_next_key(void *ext, const struct kvp_cmd *cmd,
+    struct kvp_slice keys, size_t *at, struct kvp_key *key, uint8_t *room)
+{
+	(void)ext;
+	(void)room;
+	return memcached_client(cmd)->next_key(keys, at, key);
+}
+
+static bool
+memcached_encode(void *ext, struct kvp_conn *backend,
+    const struct kvp_cmd *cmd, const struct kvp_key *key, uint32_t opaque,
+    struct kvp_out *out)
+{
+	(void)ext;
+	return backend_dialects[backend->u[0]]->encode(cmd, key, opaque, out);
+}
+
+static size_t
+memcached_greet(void *ext, struct kvp_conn *backend, uint8_t *dst,
+    size_t room)
+{
+	(void)ext;
+	(void)backend;
+	return backend_greet(dst, room);
+}
+
+static ssize_t
+memcached_greeted(void *ext, struct kvp_conn *backend, const uint8_t *p,
+    size_t len)
+{
+	enum backend_kind kind;
+	ssize_t n = backend_greeted(ext, p, len, &kind);
+
+	if (n > 0)
+		backend->u[0] = kind;
+	return n;
+}
+
+static ssize_t
+memcached_decode(void *ext, struct kvp_conn *backend,
+    const struct kvp_cmd *cmd, const struct kvp_key *key, uint32_t opaque,
+    const uint8_t *p, size_t len, struct kvp_reply *r)
+{
+	return backend_dialects[backend->u[0]]->decode(ext, cmd, key, opaque,
+	    p, len, r);
+}
+
+static bool
+memcached_follow(void *ext, const struct kvp_cmd *cmd,
+    const struct kvp_key *key, const struct kvp_reply *r,
+    struct kvp_cmd *next)
+{
+	(void)ext;
+	(void)key;
+	return command_follow(cmd, r, next);
+}
+
+static void
+memcached_render(void *ext, struct kvp_conn *client, struct kvp_cmd *cmd,
+    const struct kvp_key *key, struct kvp_slice note,
+    const struct kvp_reply *r, enum kvp_part part, struct kvp_out *out)
+{
+	(void)client;
+	(void)note;
+	memcached_client(cmd)->render(ext, cmd, key, r, part, out);
+}
+
+static void
+memcached_fail(void *ext, struct kvp_conn *client, struct kvp_cmd *cmd,
+    struct kvp_slice note, enum kvp_fail why, const char *host,
+    struct kvp_out *out)
+{
+	(void)ext;
+	(void)client;
+	(void)note;
+	memcached_client(cmd)->fail(cmd, why, host, out);
+}
+
+static bool
+memcached_effect(void *ext, const struct kvp_cmd *cmd,
+    const struct kvp_key *key, enum kvp_outcome outcome,
+    const struct kvp_reply *r, struct kvp_cmd *copy)
+{
+	(void)ext;
+	(void)key;
+	return command_effect(cmd, outcome, r, copy);
+}
+
+static void
+memcached_age(void *ext, struct kvp_cmd *copy, uint32_t waited_s)
+{
+	(void)ext;
+	command_age(copy, waited_s);
+}
+
+static void
+memcached_flush(void *ext, struct kvp_cmd *cmd)
+{
+	(void)ext;
+	command_flush(cmd);
+}
+
+static void
+memcached_admin(void *ext, struct kvp_conn *client, const struct kvp_cmd *cmd,
+    struct kvp_slice note, struct kvp_slice name, struct kvp_slice value,
+    struct kvp_out *out)
+{
+	(void)ext;
+	(void)client;
+	(void)note;
+	memcached_client(cmd)->admin(cmd, name, value, out);
+}
+
+const struct kvp_ext kvp_extension = {
+	.abi = KVP_ABI,
+	.size = sizeof(struct kvp_ext),
+	.name = "memcached",
+	.options = memcached_options,
+	.n_options = N_OPTIONS,
+	.open = memcached_open,
+	.close = memcached_close,
+	.parse = memcached_parse,
+	.next_key = memcached_next_key,
+	.encode = memcached_encode,
+	.greet = memcached_greet,
+	.greeted = memcached_greeted,
+	.decode = memcached_decode,
+	.follow = memcached_follow,
+	.render = memcached_render,
+	.fail = memcached_fail,
+	.effect = memcached_effect,
+	.age = memcached_age,
+	.flush = memcached_flush,
+	.admin = memcached_admin,
+};

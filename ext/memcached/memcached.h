@@ -1,0 +1,73 @@
+/*
+ * memcached.h: the extension's own face: one service's settings and the
+ * tables of dialects.
+ *
+ *   client dialects   bytes <-> command, towards clients
+ *   backend dialects  command <-> bytes, towards servers
+ *
+ * A dialect's functions are those of the contract in kvp_ext.h, under the
+ * same names and with the same rules.
+ */
+#ifndef MEMCACHED_MEMCACHED_H
+#define MEMCACHED_MEMCACHED_H
+
+#include "ext/memcached/command.h"
+
+enum {
+	MEMCACHED_VERSION_MAX = 128
+};
+
+enum backend_proto {
+	BACKEND_PROTO_AUTO,
+	BACKEND_PROTO_META,
+	BACKEND_PROTO_TEXT
+};
+
+/* What open returns. */
+struct memcached {
+	uint64_t	 max_value;
+	enum backend_proto backend_proto;
+	bool		 allow_flush;
+	size_t		 version_len;
+	char		 version[MEMCACHED_VERSION_MAX]; /* the whole answer */
+};
+
+enum client_kind {
+	CLIENT_TEXT
+};
+
+struct client_dialect {
+	ssize_t	(*parse)(const struct memcached *m, const uint8_t *p,
+		    size_t len, struct kvp_request *req);
+	bool	(*next_key)(struct kvp_slice keys, size_t *at,
+		    struct kvp_key *key);
+	void	(*render)(const struct memcached *m, struct kvp_cmd *cmd,
+		    const struct kvp_key *key, const struct kvp_reply *r,
+		    enum kvp_part part, struct kvp_out *out);
+	void	(*fail)(const struct kvp_cmd *cmd, enum kvp_fail why,
+		    const char *host, struct kvp_out *out);
+	void	(*admin)(const struct kvp_cmd *cmd, struct kvp_slice name,
+		    struct kvp_slice value, struct kvp_out *out);
+};
+
+extern const struct client_dialect client_text;	/* text_render.c */
+
+/* kvp_conn.u[0] of a backend that has greeted. */
+enum backend_kind {
+	BACKEND_UNKNOWN,
+	BACKEND_META,
+	BACKEND_TEXT
+};
+
+struct backend_dialect {
+	bool	(*encode)(const struct kvp_cmd *cmd, const struct kvp_key *key,
+		    uint32_t opaque, struct kvp_out *out);
+	ssize_t	(*decode)(const struct memcached *m, const struct kvp_cmd *cmd,
+		    const struct kvp_key *key, uint32_t opaque,
+		    const uint8_t *p, size_t len, struct kvp_reply *r);
+};
+
+extern const struct backend_dialect backend_meta;	/* backend_meta.c */
+extern const struct backend_dialect backend_text;	/* backend_text.c */
+
+#endif /* MEMCACHED_MEMCACHED_H */

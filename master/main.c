@@ -1,0 +1,416 @@
+/*
+ * main.c: kvproxy's command line, and its way into the background.
+ */
+#include <sys/resource.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "master/master.h"
+#include "master/pidfile.h"
+#include "shared/config.h"
+#include "shared/log.h"
+#include "worker/extload.h"
+
+static struct {
+	char		 prefix[PATH_MAX]; /* the folder above bin/ */
+	const char	*config_path;	/* NULL: the installation's */
+	bool		 is_background;
+	bool		 is_check;
+	bool		 has_log;
+	int		 say_fd;	/* whoever started us reads it */
+	int		 ready_fd;	/* the same, in the background; or -1 */
+	struct config	*cfg;
+	struct extload	**ext;		/* one a service */
+	FILE		*warnings;	/* for the log, a line each */
+	char		*warnings_text;
+	size_t		 warnings_len;
+} main_state = { .say_fd = STDERR_FILENO, .ready_fd = -1 };
+
+static void	main_say(const char *, ...) PRINTF_LIKE(1, 2);
+
+/* One line to whoever started us, and to the log once it is open. */
+static void
+main_say(const char *fmt, ...)
+{
+	char line[CONFIG_ERR_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	dprintf(main_state.say_fd, "kvproxy: %s\n", line);
+	if (main_state.has_log)
+		log_errorx("%s", line);
+}
+
+static const char main_usage[] =
+    "usage: kvproxy [-d] [-c FILE] [-t] [-h] [-v]\n";
+
+static void
+main_help(void)
+{
+	printf("%s\n"
+	    "A proxy that spreads the keys of its clients over many "
+	    "servers.\n\n"
+	    "  -d       go into the background once the workers serve\n"
+	    "  -c FILE  the configuration; default: etc/kvproxy.ini of the\n"
+	    "           installation\n"
+	    "  -t       check the configuration, say what it means, and exit\n"
+	    "  -h       this text\n"
+	    "  -v       the version\n\n", main_usage);
+	config_usage(stdout);
+}
+
+/* False: all is done; *STATUS is the exit status. */
+static bool
+main_parse(int argc, char **argv, int *status)
+{
+	int c;
+
+	*status = 0;
+	while ((c = getopt(argc, argv, "dc:thv")) != -1) {
+		switch (c) {
+		case 'd':
+			main_state.is_background = true;
+			break;
+		case 'c':
+			main_state.config_path = optarg;
+			break;
+		case 't':
+			main_state.is_check = true;
+			break;
+		case 'h':
+			main_help();
+			return false;
+		case 'v':
+			printf("kvproxy %s\n", KVPROXY_VERSION);
+			return false;
+		default:
+			*status = 1;
+		}
+	}
+	if (*status == 0 && optind < argc) {
+		main_say("what is \"%s\"?", argv[optind]);
+		*status = 1;
+	}
+	if (*status != 0)
+		fputs(main_usage, stderr);
+	return *status == 0;
+}
+
+/* The folder above the one that the program is in. */
+static bool
+main_find_prefix(void)
+{
+	char *slash;
+	ssize_t len;
+
+	len = readlink("/proc/self/exe", main_state.prefix,
+	    sizeof(main_state.prefix) - 1);
+	if (len <= 0) {
+		main_say("/proc/self/exe: %s", strerror(errno));
+		return false;
+	}
+	main_state.prefix[len] = '\0';
+	for (int i = 0; i < 2; i++) {
+		slash = strrchr(main_state.prefix, '/');
+		if (slash != NULL)
+			*slash = '\0';
+	}
+	return true;
+}
+
+/* --- configuration --- */
+
+static void
+main_on_warning(const char *line)
+{
+	fprintf(main_state.warnings, "%s\n", line);
+	if (!main_state.is_background)
+		fprintf(stderr, "kvproxy: %s\n", line);
+}
+
+static bool
+main_load_extensions(char *err)
+{
+	struct config *cfg = main_state.cfg;
+
+	main_state.ext = calloc(cfg->n_services, sizeof(*main_state.ext));
+	if (main_state.ext == NULL) {
+		snprintf(err, CONFIG_ERR_MAX, "out of memory");
+		return false;
+	}
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		main_state.ext[i] = extload_open(cfg, &cfg->services[i], err);
+		if (main_state.ext[i] == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* Read the configuration and load the extensions that it names. */
+static bool
+main_load(void)
+{
+	char err[CONFIG_ERR_MAX], path[PATH_MAX + 32];
+
+	snprintf(path, sizeof(path), "%s/etc/kvproxy.ini", main_state.prefix);
+	main_state.cfg = config_load(main_state.config_path != NULL ?
+	    main_state.config_path : path, main_state.prefix, err);
+	if (main_state.cfg == NULL)
+		goto fail;
+	main_state.warnings = open_memstream(&main_state.warnings_text,
+	    &main_state.warnings_len);
+	if (main_state.warnings == NULL) {
+		snprintf(err, sizeof(err), "out of memory");
+		goto fail;
+	}
+	if (!main_load_extensions(err) ||
+	    !config_finish(main_state.cfg, main_on_warning, err))
+		goto fail;
+	return true;
+fail:
+	main_say("%s", err);
+	return false;
+}
+
+static void
+main_unload(void)
+{
+	struct config *cfg = main_state.cfg;
+
+	for (size_t i = 0; main_state.ext != NULL && i < cfg->n_services; i++)
+		extload_close(&main_state.ext[i]);
+	free(main_state.ext);
+	config_free(&main_state.cfg);
+	if (main_state.warnings != NULL)
+		fclose(main_state.warnings);
+	free(main_state.warnings_text);
+}
+
+/* What -t says.  The control script reads the "key = value" lines. */
+static void
+main_print_check(void)
+{
+	const struct config *cfg = main_state.cfg;
+
+	printf("pid_file = %s\n", cfg->pid_file);
+	printf("log_path = %s\n", cfg->log_path);
+	printf("ext_path = %s\n", cfg->ext_path);
+	printf("shutdown_timeout = %g\n",
+	    (double)cfg->shutdown_timeout_ms / 1000);
+	printf("workers = %u\n", master_count_workers(cfg));
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		const struct config_service *s = &cfg->services[i];
+
+		printf("service %s: port %d, extension %s, group %s\n",
+		    s->name, (int)s->port, s->extension, s->hosts->name);
+		for (size_t j = 0; j < s->hosts->n_hosts; j++)
+			printf("  host %s, id %u, weight %u\n",
+			    s->hosts->hosts[j].name, s->hosts->hosts[j].id,
+			    s->hosts->hosts[j].weight);
+	}
+	printf("%s: ok\n", cfg->path);
+}
+
+/* --- the background --- */
+
+/* The one that was started waits for word from the one that stays: lines for
+ * a person, and a NUL when the workers serve. */
+static int
+main_await(int fd)
+{
+	bool is_told = false, is_up = false;
+	char buf[1024];
+	ssize_t n;
+
+	while (!is_up) {
+		n = read(fd, buf, sizeof(buf));
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		is_told = true;
+		is_up = buf[n - 1] == '\0';
+		fwrite(buf, 1, (size_t)n - is_up, stderr);
+	}
+	if (!is_told)
+		main_say("died while it started, see %s",
+		    main_state.cfg->log_path);
+	return is_up ? 0 : 1;
+}
+
+/* Leave the terminal, the folder and whoever reads our output. */
+static bool
+main_detach(void)
+{
+	int fd;
+
+	if (setsid() == -1 || chdir("/") == -1)
+		return false;
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd == -1)
+		return false;
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+		if (dup2(fd, i) == -1)
+			return false;
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return true;
+}
+
+/* Fork; true in the child, which is to go on.  False: *STATUS is the exit
+ * status of the one that was started. */
+static bool
+main_go_background(int *status)
+{
+	int ends[2];
+	pid_t pid;
+
+	*status = 1;
+	if (pipe2(ends, O_CLOEXEC) == -1) {
+		main_say("pipe: %s", strerror(errno));
+		return false;
+	}
+	pid = fork();
+	if (pid == -1)
+		main_say("fork: %s", strerror(errno));
+	if (pid != 0) {
+		close(ends[1]);
+		if (pid != -1)
+			*status = main_await(ends[0]);
+		close(ends[0]);
+		return false;
+	}
+	close(ends[0]);
+	main_state.say_fd = main_state.ready_fd = ends[1];
+	if (!main_detach()) {
+		main_say("cannot go into the background: %s",
+		    strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* The workers serve: let go of whoever started us. */
+static void
+main_report_ready(void)
+{
+	if (main_state.ready_fd == -1)
+		return;
+	if (write(main_state.ready_fd, "", 1) != 1)
+		log_warn("cannot report to whoever started us");
+	close(main_state.ready_fd);
+	main_state.ready_fd = -1;
+	main_state.say_fd = STDERR_FILENO;
+}
+
+/* --- running --- */
+
+/* Each connection costs a descriptor: take all that we are given. */
+static void
+main_raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
+		log_warn("the limit of descriptors cannot be raised");
+}
+
+static bool
+main_open_log(void)
+{
+	char *line, *rest;
+
+	if (log_open(main_state.cfg->log_path) == -1) {
+		main_say("%s: %s", main_state.cfg->log_path,
+		    strerror(errno));
+		return false;
+	}
+	main_state.has_log = true;
+	log_set_level((enum log_level)main_state.cfg->log_level);
+	log_info("kvproxy %s starts with %s", KVPROXY_VERSION,
+	    main_state.cfg->path);
+	fflush(main_state.warnings);
+	rest = main_state.warnings_text;
+	while ((line = strsep(&rest, "\n")) != NULL)
+		if (*line != '\0')
+			log_warnx("%s", line);
+	return true;
+}
+
+/* The lock is held.  The exit status. */
+static int
+main_serve(struct pidfile *lock)
+{
+	const struct master_birth birth = {
+		.cfg = main_state.cfg,
+		.ext = main_state.ext,
+		.lock = lock,
+		.ready_fd = main_state.ready_fd,
+	};
+	char err[CONFIG_ERR_MAX];
+	struct master *m;
+
+	if (!main_open_log())
+		return 1;
+	main_raise_limits();
+	m = master_new(&birth, err, sizeof(err));
+	if (m == NULL) {
+		main_say("%s", err);
+		return 1;
+	}
+	main_report_ready();
+	master_run(m);
+	master_free(&m);
+	return 0;
+}
+
+static int
+main_run(void)
+{
+	char err[CONFIG_ERR_MAX];
+	struct pidfile lock;
+	int status;
+
+	if (main_state.is_background && !main_go_background(&status))
+		return status;
+	if (!pidfile_open(&lock, main_state.cfg->pid_file, err,
+	    sizeof(err))) {
+		main_say("%s", err);
+		return 1;
+	}
+	status = main_serve(&lock);
+	pidfile_close(&lock);
+	log_close();
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	int status;
+
+	if (!main_parse(argc, argv, &status))
+		return status;
+	status = 1;
+	if (main_find_prefix() && main_load()) {
+		if (main_state.is_check) {
+			main_print_check();
+			status = 0;
+		} else {
+			status = main_run();
+		}
+	}
+	main_unload();
+	return status;
+}

@@ -1,0 +1,39 @@
+/*
+ * master.h: the parent of the workers.
+ *
+ * It holds the listening sockets and the shared segment, forks a worker a
+ * slot, replaces those that die, and stops them all when it is told to.  It
+ * touches no byte of a client's or a backend's.
+ */
+#ifndef MASTER_MASTER_H
+#define MASTER_MASTER_H
+
+#include "master/pidfile.h"
+#include "shared/config.h"
+
+struct extload;
+struct master;
+
+/* What a master is born with; it all lives longer than the master. */
+struct master_birth {
+	const struct config *cfg;
+	struct extload	*const *ext;	/* one a service, in order */
+	struct pidfile	*lock;		/* held; workers let go of it */
+	int		 ready_fd;	/* workers close it; -1: none */
+};
+
+/* How many workers CFG asks for on this machine. */
+unsigned master_count_workers(const struct config *cfg);
+
+/* Open the sockets, make the segment, fork the workers; returns when all of
+ * them serve.  NULL: nothing is left, and ERR (ROOM bytes) says why: a worker
+ * died or took too long, or a signal said stop. */
+struct master *master_new(const struct master_birth *birth, char *err,
+	    size_t room) MUST_CHECK;
+/* Watch, until a signal says stop and all workers are gone. */
+void	 master_run(struct master *m);
+/* Close and remove everything that master_new made; kills what workers are
+ * left.  The process is to end after: all signals stay blocked. */
+void	 master_free(struct master **master);
+
+#endif /* MASTER_MASTER_H */

@@ -1,0 +1,419 @@
+/*
+ * slot.c: the only place that forks workers.
+ */
+#include "master/slot.h"
+
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shared/log.h"
+#include "worker/worker.h"
+
+#define SLOT_YOUNG_MS	1000	/* who dies before has not really lived */
+#define SLOT_PAUSE_MS	50	/* the first pause; each is twice the last */
+#define SLOT_PAUSE_MAX_MS 3200
+#define SLOT_SLACK_MS	1000	/* on top of shutdown_timeout */
+
+struct slot {
+	const struct slot_common *common;
+	unsigned	 i;
+	int		 cpu;
+	const int	*listen_fds;
+	enum slot_state	 state;
+	pid_t		 pid;		/* 0: no worker */
+	int		 status;	/* of the worker that was reaped */
+	int		 control;	/* -1: no worker */
+	bool		 is_killed;	/* by us */
+	uint64_t	 spawned_ms;
+	unsigned	 pause_ms;	/* the last one; 0: none */
+	ev_io		 io;		/* on control */
+	ev_timer	 timer;		/* gives SLOT_TIMEOUT */
+	char		 why[128];
+};
+
+typedef enum slot_state (*slot_action_fn)(struct slot *);
+
+const char *const slot_state_names[SLOT_N_STATES] = {
+	[SLOT_EMPTY] = "empty",
+	[SLOT_STARTING] = "starting",
+	[SLOT_RUNNING] = "running",
+	[SLOT_PAUSED] = "paused",
+	[SLOT_STOPPING] = "stopping",
+};
+
+static uint64_t
+slot_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static struct shm_slot *
+slot_shm(const struct slot *s)
+{
+	return shm_slot(s->common->shm, s->i);
+}
+
+static void
+slot_arm(struct slot *s, int64_t ms)
+{
+	ev_timer_stop(s->common->loop, &s->timer);
+	ev_timer_set(&s->timer, (double)ms / 1000, 0);
+	ev_timer_start(s->common->loop, &s->timer);
+}
+
+/* No worker now; the next one after a pause. */
+static enum slot_state
+slot_pause(struct slot *s)
+{
+	s->pause_ms = s->pause_ms == 0 ? SLOT_PAUSE_MS :
+	    MIN(s->pause_ms * 2, SLOT_PAUSE_MAX_MS);
+	log_warnx("%s; the next one comes in %u ms", s->why, s->pause_ms);
+	slot_arm(s, s->pause_ms);
+	return SLOT_PAUSED;
+}
+
+/* The child's way to worker_run. */
+static void	slot_be_worker(struct slot *, int, pid_t, const sigset_t *)
+		    NORETURN;
+
+static void
+slot_be_worker(struct slot *s, int control, pid_t master,
+    const sigset_t *mask)
+{
+	static const int ignored[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE
+	};
+	const struct worker_birth birth = {
+		.cfg = s->common->cfg,
+		.ext = s->common->ext,
+		.shm = s->common->shm,
+		.slot = s->i,
+		.cpu = s->cpu,
+		.control = control,
+		.listen_fds = s->listen_fds,
+		.host_entry = s->common->host_entry,
+	};
+	cpu_set_t set;
+
+	s->common->on_fork(s->common->data, s);
+	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != master)
+		_exit(1);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (s->cpu != -1) {
+		CPU_ZERO(&set);
+		CPU_SET(s->cpu, &set);
+		if (sched_setaffinity(0, sizeof(set), &set) == -1)
+			log_warn("worker %u: cannot be pinned to core %d",
+			    s->i, s->cpu);
+	}
+	_exit(worker_run(&birth));
+}
+
+/* The parent's side of a fork that went well. */
+static enum slot_state
+slot_watch(struct slot *s, pid_t pid, int control)
+{
+	struct shm_slot *shm = slot_shm(s);
+
+	s->pid = pid;
+	s->control = control;
+	s->is_killed = false;
+	s->spawned_ms = slot_now_ms();
+	atomic_store_explicit(&shm->pid, pid, memory_order_relaxed);
+	atomic_store_explicit(&shm->spawned_ms, s->spawned_ms,
+	    memory_order_relaxed);
+	atomic_fetch_add_explicit(&shm->starts, 1, memory_order_relaxed);
+	ev_io_set(&s->io, control, EV_READ);
+	ev_io_start(s->common->loop, &s->io);
+	return SLOT_STARTING;
+}
+
+/* Fork with all signals blocked: no handler of the master's may run in the
+ * child.  -1 with errno. */
+static pid_t
+slot_fork(struct slot *s, const int pair[2])
+{
+	const pid_t master = getpid();
+	sigset_t all, mask;
+	pid_t pid;
+	int saved;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &mask);
+	pid = fork();
+	if (pid == 0) {
+		close(pair[0]);
+		slot_be_worker(s, pair[1], master, &mask);
+	}
+	saved = errno;
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	errno = saved;
+	return pid;
+}
+
+static enum slot_state
+slot_spawn(struct slot *s)
+{
+	int pair[2] = { -1, -1 };
+	pid_t pid = -1;
+
+	/* Touching a page that a full /dev/shm does not have kills. */
+	if (shm_reserve(s->common->shm, s->i,
+	    (unsigned)s->common->cfg->n_addrs) &&
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+	    pair) == 0)
+		pid = slot_fork(s, pair);
+	if (pid == -1)
+		snprintf(s->why, sizeof(s->why),
+		    "worker %u cannot be started: %s", s->i, strerror(errno));
+	if (pair[1] != -1)
+		close(pair[1]);
+	if (pid != -1)
+		return slot_watch(s, pid, pair[0]);
+	if (pair[0] != -1)
+		close(pair[0]);
+	return slot_pause(s);
+}
+
+static enum slot_state
+slot_serve(struct slot *s)
+{
+	log_info("worker %u (pid %ld) serves", s->i, (long)s->pid);
+	return SLOT_RUNNING;
+}
+
+/* Write the obituary into WHY, and clear up. */
+static uint64_t
+slot_bury(struct slot *s)
+{
+	const uint64_t lived_ms = slot_now_ms() - s->spawned_ms;
+	char how[64];
+
+	if (WIFSIGNALED(s->status))
+		snprintf(how, sizeof(how), "killed by signal %d (%s)",
+		    WTERMSIG(s->status), strsignal(WTERMSIG(s->status)));
+	else
+		snprintf(how, sizeof(how), "exit status %d",
+		    WEXITSTATUS(s->status));
+	snprintf(s->why, sizeof(s->why),
+	    "worker %u (pid %ld) died: %s, after %.3f s", s->i, (long)s->pid,
+	    how, (double)lived_ms / 1000);
+	ev_timer_stop(s->common->loop, &s->timer);
+	ev_io_stop(s->common->loop, &s->io);
+	close(s->control);
+	s->control = -1;
+	s->pid = 0;
+	atomic_store_explicit(&slot_shm(s)->pid, 0, memory_order_relaxed);
+	shm_zero_gauges(slot_shm(s), (unsigned)s->common->cfg->n_addrs);
+	return lived_ms;
+}
+
+/* It never served: whatever the reason is, it may well be there still. */
+static enum slot_state
+slot_bury_starting(struct slot *s)
+{
+	slot_bury(s);
+	return slot_pause(s);
+}
+
+static enum slot_state
+slot_bury_running(struct slot *s)
+{
+	if (slot_bury(s) < SLOT_YOUNG_MS)
+		return slot_pause(s);
+	s->pause_ms = 0;
+	log_warnx("%s; the next one comes at once", s->why);
+	return slot_spawn(s);
+}
+
+static enum slot_state
+slot_bury_stopping(struct slot *s)
+{
+	bool is_clean = WIFEXITED(s->status) && WEXITSTATUS(s->status) == 0;
+
+	slot_bury(s);
+	if (is_clean || s->is_killed)
+		log_info("worker %u has stopped", s->i);
+	else
+		log_warnx("%s, while it stopped", s->why);
+	return SLOT_EMPTY;
+}
+
+/* One that cannot be told dies of the timer. */
+static enum slot_state
+slot_drain(struct slot *s)
+{
+	const char order = WORKER_DRAIN;
+
+	if (write(s->control, &order, 1) != 1)
+		log_warn("worker %u cannot be told to stop", s->i);
+	slot_arm(s, s->common->cfg->shutdown_timeout_ms + SLOT_SLACK_MS);
+	return SLOT_STOPPING;
+}
+
+static enum slot_state
+slot_kill(struct slot *s)
+{
+	s->is_killed = true;
+	kill(s->pid, SIGKILL);
+	return SLOT_STOPPING;
+}
+
+static enum slot_state
+slot_kill_late(struct slot *s)
+{
+	log_warnx("worker %u (pid %ld) does not stop: killed", s->i,
+	    (long)s->pid);
+	return slot_kill(s);
+}
+
+static enum slot_state
+slot_give_up(struct slot *s)
+{
+	ev_timer_stop(s->common->loop, &s->timer);
+	return SLOT_EMPTY;
+}
+
+/* What is not here changes nothing. */
+static const slot_action_fn slot_table[SLOT_N_STATES][SLOT_N_EVENTS] = {
+	[SLOT_EMPTY] = {
+		[SLOT_START] = slot_spawn,
+	},
+	[SLOT_STARTING] = {
+		[SLOT_READY] = slot_serve,
+		[SLOT_DIED] = slot_bury_starting,
+		[SLOT_DRAIN] = slot_drain,
+		[SLOT_KILL] = slot_kill,
+	},
+	[SLOT_RUNNING] = {
+		[SLOT_DIED] = slot_bury_running,
+		[SLOT_DRAIN] = slot_drain,
+		[SLOT_KILL] = slot_kill,
+	},
+	[SLOT_PAUSED] = {
+		[SLOT_TIMEOUT] = slot_spawn,
+		[SLOT_DRAIN] = slot_give_up,
+		[SLOT_KILL] = slot_give_up,
+	},
+	[SLOT_STOPPING] = {
+		[SLOT_DIED] = slot_bury_stopping,
+		[SLOT_TIMEOUT] = slot_kill_late,
+		[SLOT_KILL] = slot_kill,
+	},
+};
+
+void
+slot_tell(struct slot *s, enum slot_event event)
+{
+	const slot_action_fn action = slot_table[s->state][event];
+	const enum slot_state old = s->state;
+
+	if (action == NULL)
+		return;
+	s->state = action(s);
+	log_debug("worker %u: %s -> %s", s->i, slot_state_names[old],
+	    slot_state_names[s->state]);
+	s->common->on_change(s->common->data, s);
+}
+
+static void
+slot_on_control(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct slot *s = io->data;
+	char reports[16];
+	ssize_t n;
+
+	(void)revents;
+	n = read(s->control, reports, sizeof(reports));
+	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+		return;
+	/* It is about to be reaped. */
+	if (n <= 0)
+		ev_io_stop(loop, io);
+	for (ssize_t i = 0; i < n; i++)
+		if (reports[i] == WORKER_READY)
+			slot_tell(s, SLOT_READY);
+}
+
+static void
+slot_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	slot_tell(timer->data, SLOT_TIMEOUT);
+}
+
+struct slot *
+slot_new(const struct slot_common *common, unsigned i, int cpu,
+    const int *listen_fds)
+{
+	struct slot *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->common = common;
+	s->i = i;
+	s->cpu = cpu;
+	s->listen_fds = listen_fds;
+	s->control = -1;
+	ev_init(&s->io, slot_on_control);
+	ev_init(&s->timer, slot_on_timer);
+	s->io.data = s->timer.data = s;
+	return s;
+}
+
+void
+slot_free(struct slot **slot)
+{
+	if (*slot == NULL)
+		return;
+	ASSERT((*slot)->state == SLOT_EMPTY);
+	free(*slot);
+	*slot = NULL;
+}
+
+bool
+slot_reap(struct slot *s, pid_t pid, int status)
+{
+	if (s->pid != pid)
+		return false;
+	s->status = status;
+	slot_tell(s, SLOT_DIED);
+	return true;
+}
+
+void
+slot_forget(struct slot *s)
+{
+	if (s->control != -1)
+		close(s->control);
+	s->control = -1;
+}
+
+enum slot_state
+slot_state(const struct slot *s)
+{
+	return s->state;
+}
+
+const char *
+slot_why(const struct slot *s)
+{
+	return s->why;
+}

@@ -1,0 +1,77 @@
+/*
+ * slot.h: the place of one worker, and whoever fills it.
+ *
+ * A slot is spawned, watched, respawned and stopped.  What happens is a table
+ * of state and event (slot.c).  A worker that lived a second is replaced at
+ * once; one that dies young, after a pause that grows.
+ */
+#ifndef MASTER_SLOT_H
+#define MASTER_SLOT_H
+
+#include <sys/types.h>
+
+#include <ev.h>
+
+#include "shared/config.h"
+#include "shared/shm.h"
+
+struct extload;
+struct slot;
+
+enum slot_state {
+	SLOT_EMPTY,	/* no worker, and none is wanted */
+	SLOT_STARTING,	/* forked, does not serve yet */
+	SLOT_RUNNING,	/* serves */
+	SLOT_PAUSED,	/* no worker; one will be spawned soon */
+	SLOT_STOPPING,	/* told to go, or killed */
+	SLOT_N_STATES
+};
+
+enum slot_event {
+	SLOT_START,	/* the master wants a worker here */
+	SLOT_READY,	/* the worker says that it serves */
+	SLOT_DIED,	/* it was reaped */
+	SLOT_TIMEOUT,	/* the pause, or the time to stop, is over */
+	SLOT_DRAIN,	/* the master wants it to finish and go */
+	SLOT_KILL,	/* the master wants it gone now */
+	SLOT_N_EVENTS
+};
+
+extern const char *const slot_state_names[SLOT_N_STATES];
+
+/* What all slots share; lives longer than they do. */
+struct slot_common {
+	struct ev_loop	*loop;
+	const struct config *cfg;
+	struct extload	*const *ext;	/* one a service */
+	struct shm	*shm;
+	const unsigned	*host_entry;	/* config.addrs -> hosts table */
+
+	/* Called in a new worker before anything else, with all signals
+	 * blocked: let go of everything that is the master's, the loop
+	 * included, and of the other slots' sockets. */
+	void		 (*on_fork)(void *data, const struct slot *self);
+	/* SLOT is in another state.  It may not be told anything from here. */
+	void		 (*on_change)(void *data, const struct slot *slot);
+	void		*data;
+};
+
+/* Slot I, empty; its workers are pinned to CPU (-1: to none) and listen on
+ * LISTEN_FDS, one a service, which stay the caller's.  NULL: no memory. */
+struct slot *slot_new(const struct slot_common *common, unsigned i, int cpu,
+	    const int *listen_fds) MUST_CHECK;
+/* An empty slot. */
+void	 slot_free(struct slot **slot);
+
+/* What is meaningless in the slot's state is ignored. */
+void	 slot_tell(struct slot *slot, enum slot_event event);
+/* The child PID has ended with STATUS; false: it is none of this slot's. */
+bool	 slot_reap(struct slot *slot, pid_t pid, int status);
+/* In a worker: close what belongs to SLOT's (the loop is not touched). */
+void	 slot_forget(struct slot *slot);
+
+enum slot_state slot_state(const struct slot *slot);
+/* Why the last worker is gone, "worker 3 ..."; until the next one is. */
+const char *slot_why(const struct slot *slot);
+
+#endif /* MASTER_SLOT_H */

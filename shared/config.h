@@ -1,0 +1,131 @@
+/*
+ * config.h: the INI file, read once into a struct that never changes.
+ *
+ * Reading has two steps, for the options of an extension are known only when
+ * it is loaded: config_load reads everything and keeps the lines it does not
+ * know; config_claim gives an extension's table its values; config_finish
+ * refuses what nobody claimed.  Every error is one line "FILE:LINE: [section]
+ * key: what" in the caller's buffer.  Strings live as long as the config.
+ */
+#ifndef SHARED_CONFIG_H
+#define SHARED_CONFIG_H
+
+#include <sys/socket.h>
+
+#include <stdio.h>
+
+#include "shared/base.h"
+#include "shared/config_tbl.h"
+
+#define CONFIG_ERR_MAX	1024	/* room for an error's line */
+#define CONFIG_HOSTS_MAX 4096	/* distinct addresses */
+
+enum config_type {
+	CONFIG_INT, CONFIG_MS, CONFIG_SEC, CONFIG_MB, CONFIG_BOOL, CONFIG_ENUM,
+	CONFIG_STR
+};
+
+enum config_when { CONFIG_NOW, CONFIG_RESTART, CONFIG_LATER, CONFIG_INERT };
+
+/* A row of a table of options: the core's and, in the same form, an
+ * extension's. */
+struct config_option {
+	const char	*key;
+	enum config_type type;
+	enum config_when when;
+	const char	*def;
+	double		 least, most;
+	const char	*names;
+	const char	*text;
+};
+
+struct config_value {
+	int64_t		 num;	/* -1 where an INT is not given */
+	const char	*str;	/* of CONFIG_STR; NULL: not given */
+};
+
+#define CONFIG_T_INT	int64_t
+#define CONFIG_T_MS	int64_t
+#define CONFIG_T_SEC	int64_t
+#define CONFIG_T_MB	int64_t
+#define CONFIG_T_BOOL	bool
+#define CONFIG_T_ENUM	int
+#define CONFIG_T_STR	const char *
+#define CONFIG_FIELD(field, key, type, ...) CONFIG_T_##type field;
+
+enum config_distribution { DISTRIBUTION_KETAMA, DISTRIBUTION_KVPROXY };
+enum config_read_failure { READ_FAILURE_ERROR, READ_FAILURE_MISS };
+
+/* An address that some group of some service uses; each once. */
+struct config_addr {
+	const char	*name;		/* as the file has it first */
+	struct sockaddr_storage sa;
+	socklen_t	 sa_len;
+};
+
+struct config_host {
+	const char	*name;		/* the address, as written */
+	const char	*node;		/* third field, NULL: none */
+	unsigned	 id;
+	unsigned	 weight;	/* 0: known, given no keys */
+	unsigned	 addr;		/* in config.addrs, of used groups */
+	unsigned	 line;
+};
+
+struct config_group {
+	const char	*name;
+	struct config_host *hosts;	/* in order of id */
+	size_t		 n_hosts;
+	unsigned	 line;
+	bool		 used;		/* by some service's hosts= */
+};
+
+struct config_service {
+	const char	*name;		/* the section's, true case */
+	unsigned	 line;
+	CONFIG_SERVICE(CONFIG_FIELD)
+	const struct config_group *hosts;
+	struct config_value *ext_values; /* config_claim's, NULL before */
+	struct config_section *section;	/* config.c's own: its lines */
+};
+
+struct config {
+	const char	*path;
+	CONFIG_CORE(CONFIG_FIELD)
+	struct config_service *services;
+	size_t		 n_services;
+	struct config_group *groups;
+	size_t		 n_groups;
+	struct config_addr *addrs;	/* in file order */
+	size_t		 n_addrs;
+	struct config_file *file;	/* config.c's own: memory and lines */
+};
+
+/* Read PATH, a regular file, once.  PREFIX is the installation's folder (for
+ * the defaults of log_path, pid_file, ext_path and for relative paths).  Names
+ * of hosts of used groups are looked up here, which blocks.  NULL: ERR
+ * (CONFIG_ERR_MAX bytes) says why. */
+struct config *config_load(const char *path, const char *prefix, char *err)
+	    MUST_CHECK;
+void	 config_free(struct config **cfg);
+
+/* Give an extension's OPTIONS their values, in SERVICE->ext_values, in the
+ * order of the table, which need not live on but for its default strings.
+ * False: ERR says which line is wrong. */
+bool	 config_claim(struct config *cfg, struct config_service *service,
+	    const struct config_option *options, size_t n, char *err)
+	    MUST_CHECK;
+
+/* After all claims: refuse unknown keys, and say through WARN which options
+ * that are set will only work in a later version, a line each. */
+bool	 config_finish(struct config *cfg, void (*warn)(const char *line),
+	    char *err) MUST_CHECK;
+
+/* Every option of the core, with its default and sentence, for a person. */
+void	 config_usage(FILE *out);
+
+/* The core's tables, for the test of sample file and manual. */
+const struct config_option *config_core_options(size_t *n);
+const struct config_option *config_service_options(size_t *n);
+
+#endif /* SHARED_CONFIG_H */

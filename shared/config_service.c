@@ -1,0 +1,177 @@
+/*
+ * config_service.c: the sections, from core and services to the whole.
+ */
+#include "shared/config_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CONFIG_CORE_NAME	"kvproxy"
+
+/* No key twice, in a section of options. */
+static bool
+config_service_check_twins(const struct config_file *file,
+    const struct config_section *section, char *err)
+{
+	for (size_t i = 0; i < section->n_entries; i++) {
+		const struct config_entry *e = &section->entries[i];
+		const struct config_entry *first;
+
+		first = config_find(section, e->key);
+		if (first != e)
+			return config_fail(err, file, section, e,
+			    "stands in line %u already", first->line);
+	}
+	return true;
+}
+
+/* Two services cannot listen on one port. */
+static bool
+config_service_check_ports(const struct config *cfg, char *err)
+{
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		const struct config_service *s = &cfg->services[i];
+
+		for (size_t j = 0; j < i; j++)
+			if (cfg->services[j].port == s->port)
+				return config_fail(err, cfg->file, s->section,
+				    config_find(s->section, "port"),
+				    "port %d is the one of [%s] already",
+				    (int)s->port, cfg->services[j].name);
+	}
+	return true;
+}
+
+/* PATH, or where it is not given DEF; relative to PREFIX. */
+static const char *
+config_service_make_path(struct config_file *file, const char *prefix,
+    const char *path, const char *def)
+{
+	char *full;
+	size_t len;
+
+	if (path == NULL)
+		path = def;
+	if (*path == '/')
+		return path;
+	len = strlen(prefix) + 1 + strlen(path);
+	full = config_alloc(file, len + 1, 1);
+	if (full != NULL)
+		snprintf(full, len + 1, "%s/%s", prefix, path);
+	return full;
+}
+
+static bool
+config_service_make_paths(struct config *cfg, const char *prefix, char *err)
+{
+	struct config_file *f = cfg->file;
+
+	cfg->log_path = config_service_make_path(f, prefix, cfg->log_path,
+	    "log/kvproxy.log");
+	cfg->pid_file = config_service_make_path(f, prefix, cfg->pid_file,
+	    "log/kvproxy.pid");
+	cfg->ext_path = config_service_make_path(f, prefix, cfg->ext_path,
+	    "ext");
+	if (cfg->log_path == NULL || cfg->pid_file == NULL ||
+	    cfg->ext_path == NULL)
+		return config_fail(err, f, NULL, NULL, "out of memory");
+	return true;
+}
+
+/* A service is what has an extension; the rest, but [kvproxy], are groups. */
+static bool
+config_service_make_list(struct config *cfg, struct config_section *core,
+    char *err)
+{
+	struct config_file *f = cfg->file;
+	struct config_service *service;
+
+	cfg->services = config_alloc(f, f->n_sections, sizeof(*cfg->services));
+	if (cfg->services == NULL)
+		return config_fail(err, f, NULL, NULL, "out of memory");
+	for (size_t i = 0; i < f->n_sections; i++) {
+		struct config_section *section = &f->sections[i];
+
+		section->is_group = section != core &&
+		    config_find(section, "extension") == NULL;
+		if (section->is_group)
+			continue;
+		if (!config_service_check_twins(f, section, err))
+			return false;
+		if (section == core)
+			continue;
+		service = &cfg->services[cfg->n_services++];
+		service->name = section->name;
+		service->line = section->line;
+		service->section = section;
+		if (!config_option_fill_service(cfg, service, core, err))
+			return false;
+		if (service->hosts_name == NULL)
+			return config_fail(err, f, section, NULL,
+			    "hosts is missing: the group that holds the keys");
+	}
+	if (cfg->n_services == 0)
+		return config_fail(err, f, NULL, NULL,
+		    "no service: no section has extension=");
+	return config_service_check_ports(cfg, err);
+}
+
+bool
+config_service_make_all(struct config *cfg, const char *prefix, char *err)
+{
+	struct config_section *core;
+
+	core = config_find_section(cfg->file, CONFIG_CORE_NAME);
+	return config_option_fill_core(cfg, core, err) &&
+	    config_service_make_paths(cfg, prefix, err) &&
+	    config_service_make_list(cfg, core, err) &&
+	    config_hosts_read_groups(cfg, err) &&
+	    config_hosts_link(cfg, err);
+}
+
+bool
+config_claim(struct config *cfg, struct config_service *service,
+    const struct config_option *options, size_t n, char *err)
+{
+	struct config_value *values;
+
+	values = config_alloc(cfg->file, n, sizeof(*values));
+	if (values == NULL)
+		return config_fail(err, cfg->file, service->section, NULL,
+		    "out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (!config_option_get(&options[i], cfg->file,
+		    service->section, NULL, &values[i], err))
+			return false;
+	service->ext_values = values;
+	return true;
+}
+
+bool
+config_finish(struct config *cfg, void (*warn)(const char *line), char *err)
+{
+	const struct config_file *f = cfg->file;
+	char line[CONFIG_ERR_MAX];
+
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		const struct config_section *s = cfg->services[i].section;
+
+		for (size_t j = 0; j < s->n_entries; j++)
+			if (s->entries[j].mark == CONFIG_UNKNOWN)
+				return config_fail(err, f, s, &s->entries[j],
+				    "unknown option");
+	}
+	for (size_t i = 0; i < f->n_sections; i++) {
+		const struct config_section *s = &f->sections[i];
+
+		for (size_t j = 0; j < s->n_entries; j++) {
+			if (s->entries[j].mark != CONFIG_KNOWN_LATER)
+				continue;
+			/* A warning has the form of an error. */
+			config_fail(line, f, s, &s->entries[j],
+			    "not built yet, has no effect");
+			warn(line);
+		}
+	}
+	return true;
+}

@@ -1,0 +1,83 @@
+/*
+ * counters_tbl.h: every counter, once.
+ *
+ * X(NAME, "name", KIND, "sentence"); KIND is TOTAL (only grows; survives the
+ * worker) or GAUGE (zeroed when the worker dies).
+ * COUNTERS_WORKER: one of each in a worker's slot.
+ * COUNTERS_HOST: one of each for every host in every worker's slot.
+ */
+#define COUNTERS_WORKER(X) \
+X(REQUESTS, "requests", TOTAL, "requests processed") \
+X(READS, "reads", TOTAL, "requests that read") \
+X(WRITES, "writes", TOTAL, "requests that write") \
+X(KEYS_READ, "keys_read", TOTAL, "keys asked for by reads") \
+X(HITS, "get_hits", TOTAL, "keys read that were there") \
+X(MISSES, "get_misses", TOTAL, "keys read that were not there") \
+X(STORED, "stored", TOTAL, "writes that said yes") \
+X(NOT_STORED, "not_stored", TOTAL, "writes that said no") \
+X(REPLY_ERRORS, "reply_errors", TOTAL, "errors that backends answered") \
+X(BAD_REQUESTS, "bad_requests", TOTAL, "requests in error") \
+X(TOO_LARGE, "too_large", TOTAL, "stores over max_packet") \
+X(FAILED_REQUESTS, "failed_requests", TOTAL, \
+    "requests answered with the proxy's own error") \
+X(FAILED_AS_MISS, "failed_as_miss", TOTAL, \
+    "keys of failed hosts given as misses") \
+X(FAIL_NO_HOST, "fail_no_host", TOTAL, "legs failed: the group is empty") \
+X(FAIL_DOWN, "fail_down", TOTAL, "legs failed: the host cannot be reached") \
+X(FAIL_TIMEOUT, "fail_timeout", TOTAL, \
+    "legs failed: no reply within recv_timeout") \
+X(FAIL_CLOSED, "fail_closed", TOTAL, "legs failed: the connection died") \
+X(FAIL_PROTOCOL, "fail_protocol", TOTAL, \
+    "legs failed: the reply made no sense") \
+X(FAIL_QUEUE_FULL, "fail_queue_full", TOTAL, \
+    "legs failed: too much waits for the host") \
+X(FAIL_MEMORY, "fail_memory", TOTAL, "legs failed: out of memory") \
+X(FAIL_UNSUPPORTED, "fail_unsupported", TOTAL, \
+    "legs failed: not sayable in the backend's dialect") \
+X(FAIL_BACKUP, "fail_backup", TOTAL, "legs failed: the backup has not got it") \
+X(RETRIES, "retries", TOTAL, "reads tried once more") \
+X(MOVED, "moved", TOTAL, "unsent legs moved to a new connection") \
+X(LATE_REPLIES, "late_replies", TOTAL, \
+    "replies that came after their deadline") \
+X(FOLLOW_UPS, "follow_ups", TOTAL, "legs sent because of a reply") \
+X(BYTES_READ, "bytes_read", TOTAL, "bytes received from clients") \
+X(BYTES_WRITTEN, "bytes_written", TOTAL, "bytes sent to clients") \
+X(CLIENTS, "curr_connections", GAUGE, "client connections") \
+X(CLIENTS_TOTAL, "total_connections", TOTAL, "client connections accepted") \
+X(ACCEPT_ERRORS, "accept_errors", TOTAL, "accepts that failed") \
+X(PAUSES, "client_pauses", TOTAL, \
+    "times a client was not read because too much waited for it") \
+X(CLOSE_CLIENT, "close_client", TOTAL, "clients closed: they hung up") \
+X(CLOSE_QUIT, "close_quit", TOTAL, "clients closed: they asked for it") \
+X(CLOSE_ERROR, "close_error", TOTAL, \
+    "clients closed: error on the connection") \
+X(CLOSE_BAD, "close_bad", TOTAL, \
+    "clients closed: what they sent cannot be followed") \
+X(CLOSE_TOO_LONG, "close_too_long", TOTAL, \
+    "clients closed: a request over all bounds") \
+X(CLOSE_MEMORY, "close_memory", TOTAL, "clients closed: out of memory") \
+X(CLOSE_STOP, "close_stop", TOTAL, "clients closed: kvproxy stops") \
+X(SERVERS, "server_connections", GAUGE, "backend connections")
+
+#define COUNTERS_HOST(X) \
+X(REQUESTS, "requests", TOTAL, "legs sent to the host") \
+X(FAILED, "failed", TOTAL, "legs that failed") \
+X(CONTINUOUS, "continuous", GAUGE, "legs failed since the last good reply") \
+X(LAST_GOOD_MS, "last_good_ms", GAUGE, \
+    "monotonic time of the last good reply") \
+X(LAST_FAILED_MS, "last_failed_ms", GAUGE, \
+    "monotonic time of the last failed leg") \
+X(EVENTS, "events", TOTAL, "failure events") \
+X(CONNECTS, "connects", TOTAL, "connections made and greeted") \
+X(CONNECT_ERRORS, "connect_errors", TOTAL, \
+    "connections that were refused or timed out") \
+X(CLOSES, "closes", TOTAL, \
+    "connections closed by the host with legs in flight") \
+X(IDLE_CLOSES, "idle_closes", TOTAL, \
+    "connections closed by the host with none in flight") \
+X(TIMEOUTS, "timeouts", TOTAL, "legs that timed out") \
+X(DESYNCS, "desyncs", TOTAL, \
+    "connections closed for a reply that made no sense") \
+X(BYTES_READ, "bytes_read", TOTAL, "bytes received from the host") \
+X(BYTES_WRITTEN, "bytes_written", TOTAL, "bytes sent to the host") \
+X(UP, "connected", GAUGE, "connections in use")

@@ -1,0 +1,38 @@
+/*
+ * hosts.h: addresses as people write them.
+ *
+ * "ip:port", "name:port", "[ipv6]:port", or a unix socket's path, which begins
+ * with a slash.  A port is 1 to 65535 in digits alone.  Each error is a phrase
+ * without the address, to be put behind it.
+ */
+#ifndef SHARED_HOSTS_H
+#define SHARED_HOSTS_H
+
+#include <sys/socket.h>
+
+#include "shared/base.h"
+
+enum hosts_form {
+	HOSTS_BAD,		/* no address */
+	HOSTS_NAME,		/* must be looked up */
+	HOSTS_NUMERIC,
+	HOSTS_UNIX
+};
+
+/* The form of TEXT, without looking anything up.  HOSTS_BAD: *WHY says what
+ * is wrong, a constant string.  Else *SA and *SA_LEN are set, but with
+ * HOSTS_NAME the port alone (as in sockaddr_in). */
+enum hosts_form hosts_parse(const char *text, struct sockaddr_storage *sa,
+	    socklen_t *sa_len, const char **why) MUST_CHECK;
+
+/* The address of TEXT; a name is looked up, which blocks, and an IPv4 address
+ * is preferred, for that is where servers listen by default.  False: *WHY, as
+ * above. */
+bool	 hosts_resolve(const char *text, struct sockaddr_storage *sa,
+	    socklen_t *sa_len, const char **why) MUST_CHECK;
+
+/* The same text without regard to case (but of paths), or the same number.
+ * Names that lead to one address are not the same. */
+bool	 hosts_is_same(const char *a, const char *b);
+
+#endif /* SHARED_HOSTS_H */

@@ -1,0 +1,85 @@
+/*
+ * shm.h: the shared segment: header, hosts, a slot a worker.
+ *
+ * No locks: each cache line has one writer, the master the header and the
+ * hosts, a worker its own slot.  The segment is sparse, sized once for the
+ * most there may ever be; a slot's pages are reserved before a worker starts,
+ * for touching a full /dev/shm kills.  Named after the pid file, mode 0600.
+ */
+#ifndef SHARED_SHM_H
+#define SHARED_SHM_H
+
+#include "shared/counters.h"
+
+#define SHM_WORKERS_MAX	256
+#define SHM_HOSTS_MAX	4096
+#define SHM_HOST_NAME	120
+
+/* One address, in the master's hand. */
+struct shm_host {
+	char		 name[SHM_HOST_NAME];
+	_Atomic uint32_t in_use;	/* some service's group has it */
+	_Atomic uint32_t up;
+	_Atomic uint64_t generation;	/* counts its comings and goings */
+} __attribute__((aligned(64)));
+
+/* One worker's, in the worker's hand; pid, starts and spawned_ms in the
+ * master's. */
+struct shm_slot {
+	_Atomic int64_t	 pid;		/* 0: no worker */
+	_Atomic uint64_t starts;	/* how often one was started here */
+	_Atomic uint64_t spawned_ms;	/* monotonic */
+	_Atomic uint64_t heartbeat __attribute__((aligned(64)));
+	counter_cell	 counter[COUNTER_N] __attribute__((aligned(64)));
+	counter_cell	 host[SHM_HOSTS_MAX][HOST_N]
+			    __attribute__((aligned(64)));
+};
+
+struct shm;
+
+/* What the master says of the whole; set before the segment is ready. */
+struct shm_facts {
+	int64_t		 master_pid;
+	uint64_t	 started_ms;	/* monotonic */
+	uint32_t	 recv_timeout_ms;
+	uint32_t	 n_hosts;	/* entries of the hosts table in use */
+};
+
+/* The master's: make the segment for PID_FILE, whose lock it holds; a stale
+ * one is removed, but never another user's.  NULL: ERR (a line of at most ROOM
+ * bytes) says why. */
+struct shm *shm_create(const char *pid_file, char *err, size_t room)
+	    MUST_CHECK;
+/* A reader's: map the segment of PID_FILE read-only; refuses one that is not
+ * ready, of another version, size or owner. */
+struct shm *shm_attach(const char *pid_file, char *err, size_t room)
+	    MUST_CHECK;
+/* Unmap; the segment stays. */
+void	 shm_close(struct shm **shm);
+/* Remove the name of a segment that the caller made. */
+void	 shm_unlink_made(struct shm *shm);
+
+/* Reserve the pages of slot I for N_HOSTS hosts; false with errno: /dev/shm is
+ * full.  To be done before shm_set_n_slots counts the slot, for readers touch
+ * the pages too. */
+bool	 shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts) MUST_CHECK;
+/* Say that readers may come. */
+void	 shm_set_ready(struct shm *shm);
+
+struct shm_facts *shm_facts(struct shm *shm);
+struct shm_host *shm_host(struct shm *shm, unsigned i);
+struct shm_slot *shm_slot(struct shm *shm, unsigned i);
+void	 shm_set_n_slots(struct shm *shm, unsigned n);	/* master */
+unsigned shm_n_slots(const struct shm *shm);
+
+/* A dead worker's gauges back to 0. */
+void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
+
+/* Sums over all slots. */
+uint64_t shm_sum(struct shm *shm, enum counter c);
+uint64_t shm_host_sum(struct shm *shm, unsigned host, enum host_counter c);
+/* Legs to HOST failed in a row: those of workers whose last failure is no
+ * older than the last good reply in any of them. */
+uint64_t shm_host_continuous(struct shm *shm, unsigned host);
+
+#endif /* SHARED_SHM_H */

@@ -1,0 +1,15 @@
+"""What the system tests share: the daemon, real and fake servers, clients.
+
+Nothing here sleeps to be in step with somebody else: tests wait for a
+counter, a line or a descriptor (wait_for), or go once around the worker's
+loop (Kvproxy.tick).
+"""
+
+from harness.daemon import ASAN, BUILD, SLACK, Kvproxy, cpu_seconds, rss_bytes
+from harness.fake import FakeBackend
+from harness.net import Client, Closed, free_port, is_refused, wait_for
+from harness.servers import Blackhole, Memcached
+
+__all__ = ["ASAN", "BUILD", "SLACK", "Blackhole", "Client", "Closed",
+           "FakeBackend", "Kvproxy", "Memcached", "cpu_seconds", "free_port",
+           "is_refused", "rss_bytes", "wait_for"]

@@ -1,0 +1,279 @@
+"""kvproxy itself, in the foreground, in a folder of its own.
+
+The environment's KVPROXY_BUILD names the build tree (bin/kvproxy and
+ext/memcached.so); without it, the current directory is taken.
+"""
+
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from harness.net import HOST, Client, Closed, free_port, is_refused, wait_for
+
+BUILD = os.path.abspath(os.environ.get("KVPROXY_BUILD", "."))
+PROGRAM = os.path.join(BUILD, "bin", "kvproxy")
+SLACK = 2	# seconds that a bound on time is given on top
+
+
+def _is_asan():
+    try:
+        with open(PROGRAM, "rb") as f:
+            return b"__asan_init" in f.read()
+    except FileNotFoundError:
+        return False
+
+
+ASAN = _is_asan()
+
+REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|"
+                     r"assertion|ASSERT", re.I)
+
+
+def rss_bytes(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) * 1024
+
+
+def cpu_seconds(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        words = f.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Kvproxy:
+    """The daemon in front of BACKENDS: ports, or objects that have one.
+
+    CORE and SERVICE are more lines of [kvproxy] and [memcached], as keyword
+    arguments would be.  Leaving the with block stops the daemon and checks
+    that it went well: exit 0, no worker lost, no sanitizer's report, no
+    shared segment left."""
+
+    def __init__(self, backends, core=None, service=None, workers=1,
+                 port=None, folder=None):
+        self.port = port or free_port()
+        self.hosts = ["%s:%d" % (HOST, getattr(b, "port", b))
+                      for b in backends]
+        self.workers = workers
+        self.own_folder = folder is None
+        self.folder = folder or tempfile.mkdtemp(prefix="kvproxy-t-")
+        self.ini = self.path("kvproxy.ini")
+        self.pid_file = self.path("kvproxy.pid")
+        self.log = self.path("kvproxy.log")
+        self.stderr = self.path("stderr")
+        self.lose_workers = False	# the test kills some itself
+        self.proc = None
+        self.ctl = None
+        self.write_ini(core or {}, service or {})
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write_ini(self, core, service):
+        first = {"port": self.port, "thread_count": self.workers,
+                 "cpu_affinity": "off", "recv_timeout": 5000,
+                 "failover_interval": 0.2, "log_level": "info",
+                 "pid_file": self.pid_file, "log_path": self.log}
+        first.update(core)
+        second = {"extension": "memcached.so", "hosts": "group"}
+        second.update(service)
+        with open(self.ini, "w") as f:
+            for name, keys in (("kvproxy", first), ("memcached", second)):
+                f.write("[%s]\n" % name)
+                f.writelines("%s=%s\n" % kv for kv in keys.items())
+            f.write("[group]\n")
+            f.writelines('%s="%d:50"\n' % (host, i + 1)
+                         for i, host in enumerate(self.hosts))
+
+    def run(self, *args, **kwargs):
+        """Run the program to its end, with this configuration."""
+        return subprocess.run([PROGRAM, "-c", self.ini] + list(args),
+                              cwd=self.folder, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, timeout=20,
+                              env=self.environment(), **kwargs)
+
+    def environment(self):
+        # A dying worker's report must not depend on where stderr goes.
+        options = "log_path=%s:quarantine_size_mb=16" % self.path("sanitizer")
+        return dict(os.environ, ASAN_OPTIONS=options, UBSAN_OPTIONS=options +
+                    ":print_stacktrace=1:halt_on_error=1")
+
+    def start(self):
+        with open(self.stderr, "ab") as err:
+            self.proc = subprocess.Popen(
+                [PROGRAM, "-c", self.ini], cwd=self.folder,
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err,
+                env=self.environment())
+        wait_for(self.is_serving, what="kvproxy to serve")
+        self.segments = self.mapped_segments()
+        self.first_workers = wait_for(self.all_workers, what="the workers")
+        wait_for(lambda: self.stat("curr_connections") == 1,
+                 what="the knocking of is_serving to be over")
+        return self
+
+    def is_serving(self):
+        assert self.proc.poll() is None, "kvproxy did not start\n" + \
+            self.said()
+        return not is_refused(self.port) and os.path.exists(self.pid_file)
+
+    @property
+    def pid(self):
+        return self.proc.pid
+
+    def worker_pids(self):
+        with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as f:
+            return [int(p) for p in f.read().split()]
+
+    def all_workers(self):
+        pids = self.worker_pids()
+        return pids if len(pids) == self.workers else None
+
+    def mapped_segments(self):
+        with open("/proc/%d/maps" % self.pid) as f:
+            return set(re.findall(r"/dev/shm/kvproxy-\S+", f.read()))
+
+    # What it says of itself
+
+    def client(self, **kwargs):
+        return Client(self.port, **kwargs)
+
+    def control(self, ask):
+        """ASK(client) on a connection that stays open between calls."""
+        if self.ctl is not None:
+            try:
+                return ask(self.ctl)
+            except (Closed, ConnectionError):
+                self.ctl.close()
+        self.ctl = self.client()
+        return ask(self.ctl)
+
+    def tick(self):
+        """Once around the loop of the (only) worker: what was sent to it
+        before has been read when this returns."""
+        return self.control(lambda c: c.ask_line(b"version\r\n"))
+
+    def version(self):
+        return self.tick()
+
+    def stats(self, kind=""):
+        """`stats` as a dict, numbers as int."""
+        def ask(c):
+            c.send(("stats %s" % kind).rstrip().encode() + b"\r\n")
+            return c.recv_until(b"END\r\n")
+        found = {}
+        for line in self.control(ask).decode().split("\r\n"):
+            words = line.split(" ", 2)
+            if words[0] == "STAT":
+                value = words[2] if len(words) > 2 else ""
+                found[words[1]] = int(value) if value.isdigit() else value
+        return found
+
+    def stat(self, name):
+        return self.stats()[name]
+
+    def backend(self, backend, counter=None):
+        """The counters of one backend, or one of them."""
+        name = "%s:%d:" % (HOST, getattr(backend, "port", backend))
+        found = {k[len(name):]: v for k, v in self.stats("backends").items()
+                 if k.startswith(name)}
+        return found[counter] if counter else found
+
+    def slots(self):
+        """`stats workers`: a dict for each slot."""
+        found = {}
+        for key, value in self.stats("workers").items():
+            slot, name = key.split(":", 1)
+            found.setdefault(int(slot), {})[name] = value
+        return found
+
+    def status(self):
+        def ask(c):
+            c.send(b"status\r\n")
+            return c.recv_until(b"async queue [") + c.recv_until(b"]\n\n")
+        return self.control(ask).decode()
+
+    def wait_connected(self, *backends):
+        """Until every worker has a greeted connection to each of BACKENDS."""
+        for b in backends:
+            wait_for(lambda: self.backend(b, "connected") >= self.workers,
+                     what="connections to port %s" % getattr(b, "port", b))
+
+    def said(self):
+        """Everything it wrote: log, stderr, sanitizers' reports."""
+        text = ""
+        for path in [self.log, self.stderr] + glob.glob(
+                self.path("sanitizer.*")):
+            if os.path.exists(path):
+                with open(path, errors="replace") as f:
+                    text += "--- %s\n%s" % (os.path.basename(path), f.read())
+        return text
+
+    # Its end
+
+    def stop(self, sig=signal.SIGTERM, timeout=10):
+        """Stop it by pid and check that it went well."""
+        if self.ctl is not None:
+            self.ctl.close()
+            self.ctl = None
+        workers = self.worker_pids()
+        if not self.lose_workers:
+            assert workers == self.first_workers, "lost a worker\n" + \
+                self.said()
+        os.kill(self.pid, sig)
+        self.wait_end(timeout)
+        for pid in workers:
+            assert not is_alive(pid), "a worker outlived its master"
+
+    def wait_end(self, timeout=10):
+        code = self.proc.wait(timeout)
+        assert code == 0, "exit %d\n%s" % (code, self.said())
+        self.check_clean()
+
+    def check_clean(self):
+        said = self.said()
+        assert not REPORTS.search(said), said
+        assert not glob.glob(self.path("sanitizer.*")), said
+        left = [s for s in self.segments if os.path.exists(s)]
+        assert not left, "segments left: %s" % left
+
+    def kill(self):
+        """SIGKILL the master, and wait until its workers are gone too."""
+        workers = self.worker_pids()
+        self.proc.kill()
+        self.proc.wait()
+        wait_for(lambda: not any(map(is_alive, workers)),
+                 what="the workers to go with their master")
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException as e:
+            self.__exit__(type(e))
+            raise
+
+    def __exit__(self, exc_type, *exc):
+        try:
+            if self.ctl is not None:
+                self.ctl.close()
+                self.ctl = None
+            if exc_type is not None:
+                print(self.said())
+            elif self.proc.poll() is None:
+                self.stop()
+        finally:
+            if self.proc is not None and self.proc.poll() is None:
+                self.kill()
+            if self.own_folder:
+                shutil.rmtree(self.folder, ignore_errors=True)

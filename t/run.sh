@@ -1,0 +1,101 @@
+#!/bin/sh
+# run.sh: install what is missing, build twice (plain, and with the address
+# and undefined-behaviour sanitizers), run every test in both, and lint.
+# The last line is "N passed, N failed"; a skipped test counts as failed.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+passed=0
+failed=0
+
+sh etc/debian-packages.sh autoconf automake make gcc libc6-dev \
+    libev-dev libiniparser-dev libcmocka-dev memcached libmemcached-tools \
+    python3 python3-pytest python3-pymemcache shellcheck
+
+pass() {
+	echo "ok: $*"
+	passed=$((passed + 1))
+}
+
+fail() {
+	echo "not ok: $*"
+	failed=$((failed + 1))
+}
+
+finish() {
+	echo "$passed passed, $failed failed"
+	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ] || exit 1
+	exit 0
+}
+
+# configure and make in build/$1 with the options that follow.
+build() (
+	folder=$top/build/$1
+	shift
+	rm -rf "$folder"
+	mkdir -p "$folder"
+	cd "$folder"
+	{
+		"$top/configure" --enable-developer "$@" &&
+			make -j"$(nproc)"
+	} >build.log 2>&1 || {
+		tail -n 40 build.log
+		exit 1
+	}
+)
+
+# Add up the results of make check in folder $1 and show what failed.
+count() {
+	results=$(find "$1/t" -name '*.trs' -exec sed -n \
+	    's/^:test-result: //p' {} +)
+	good=$(printf '%s\n' "$results" | grep -c '^PASS') || true
+	bad=$(printf '%s\n' "$results" | grep -c -v -e '^PASS' -e '^$') || true
+	passed=$((passed + good))
+	failed=$((failed + bad))
+	[ "$good" -gt 0 ] || fail "no test ran in $1"
+	find "$1/t" -name '*.trs' | sort | while read -r trs; do
+		grep -q '^:test-result: [^P]' "$trs" || continue
+		echo "=== ${trs%.trs}.log"
+		grep -v '^ok ' "${trs%.trs}.log" || true
+	done
+}
+
+check() {
+	folder=$top/build/$1
+	echo "--- $*"
+	if ! build "$@"; then
+		fail "build $*"
+		return
+	fi
+	before=$failed
+	status=0
+	make -C "$folder" -j"$(nproc)" check >"$folder/check.log" 2>&1 ||
+		status=$?
+	count "$folder"
+	if [ "$status" -ne 0 ] && [ "$failed" -eq "$before" ]; then
+		tail -n 40 "$folder/check.log"
+		fail "make check $*"
+	fi
+	echo "--- $1: $passed passed, $failed failed so far"
+}
+
+if sh t/lint.sh; then
+	pass lint
+else
+	fail lint
+fi
+
+if [ -e config.status ]; then
+	fail "this tree is built in place; run make distclean first"
+	finish
+fi
+if ! ./autogen.sh >autogen.log 2>&1; then
+	cat autogen.log
+	fail autogen.sh
+	finish
+fi
+rm -f autogen.log
+check plain
+check sanitize --enable-asan --enable-ubsan
+finish

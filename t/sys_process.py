@@ -1,0 +1,673 @@
+"""Master, workers and the people who start and stop them."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import (BUILD, SLACK, Client, Closed, FakeBackend, Kvproxy,
+                     Memcached, free_port, is_refused, wait_for)
+from harness.daemon import PROGRAM, is_alive
+
+ORIGINAL = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                        "original-kvproxy.ini")
+
+STATUS = """
+Number of processed requests [%d]
+Number of requests failed [%d]
+%sNumber of continuous requests failed [%d]
+%sAll of offline hosts [0]\x20
+Number of client connection [%d]
+Number of backend connection [%d]
+Read timeout of backend connection [%dms]
+Size of async queue [0]
+
+"""
+
+
+@pytest.fixture
+def memcached():
+    with Memcached() as m:
+        yield m
+
+
+def status_block(processed, failed, continuous, clients, backends,
+                 timeout=5000):
+    """FAILED and CONTINUOUS: (host's name, number) in file order."""
+    def lines(hosts):
+        return "".join("  - %s [%d]\n" % host for host in hosts)
+
+    return STATUS % (processed, sum(n for _, n in failed), lines(failed),
+                     sum(n for _, n in continuous), lines(continuous),
+                     clients, backends, timeout)
+
+
+# The command line
+
+
+def run(*args, **kwargs):
+    return subprocess.run(list(args), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=30, **kwargs)
+
+
+def test_v_names_the_version():
+    done = run(PROGRAM, "-v")
+    assert done.returncode == 0 and done.stderr == ""
+    assert re.fullmatch(r"kvproxy \d+\.\d+\.\d+.*\n", done.stdout)
+
+
+def test_h_names_every_option():
+    done = run(PROGRAM, "-h")
+    assert done.returncode == 0 and done.stderr == ""
+    for word in ["-c", "-d", "-t", "-v", "-h", "port", "thread_count",
+                 "cpu_affinity", "recv_timeout", "server_connections",
+                 "read_failure", "failover_interval", "sync_str"]:
+        assert re.search(r"(^|\W)%s(\W|$)" % re.escape(word), done.stdout), \
+            word
+
+
+@pytest.mark.parametrize("args", [["-x"], ["surplus"], ["-c"]])
+def test_an_unknown_argument_is_refused(args):
+    done = run(PROGRAM, *args)
+    assert done.returncode != 0 and done.stderr != ""
+
+
+@pytest.mark.parametrize("core, service, key", [
+    ({"colour": "blue"}, {}, "colour"),
+    ({}, {"colour": "blue"}, "colour"),
+    ({"thread_count": "many"}, {}, "thread_count"),
+    ({"recv_timeout": "0"}, {}, "recv_timeout"),
+    ({"recv_timeout": "-1"}, {}, "recv_timeout"),
+    ({"recv_timeout": "99999999999999999999"}, {}, "recv_timeout"),
+    ({"cpu_affinity": "maybe"}, {}, "cpu_affinity"),
+    ({}, {"backend_proto": "sip"}, "backend_proto"),
+    ({}, {"hosts": "nobody"}, "hosts"),
+    ({}, {"extension": "none.so"}, "extension"),
+], ids=lambda v: v if isinstance(v, str) else "")
+def test_a_bad_configuration_is_one_line_that_names_the_place(core, service,
+                                                              key):
+    kv = Kvproxy([free_port()], core=core, service=service)
+    with open(kv.ini) as f:
+        line = [n for n, text in enumerate(f, 1)
+                if text.startswith(key + "=")][-1]
+    try:
+        for args in ([], ["-t"], ["-d"]):
+            done = kv.run(*args)
+            assert done.returncode == 1
+            said = done.stderr.strip()
+            assert "\n" not in said and key in said, said
+            if key != "extension":
+                assert "%s:%d:" % (kv.ini, line) in said, said
+        assert is_refused(kv.port)
+    finally:
+        shutil.rmtree(kv.folder)
+
+
+def test_a_missing_file_is_named():
+    done = run(PROGRAM, "-t", "-c", "/nonexistent/kvproxy.ini")
+    assert done.returncode == 1 and "/nonexistent/kvproxy.ini" in done.stderr
+
+
+def test_t_says_what_it_would_do():
+    kv = Kvproxy([free_port()])
+    try:
+        done = kv.run("-t")
+        assert done.returncode == 0, done.stderr
+        assert str(kv.port) in done.stdout
+        assert is_refused(kv.port) and not os.path.exists(kv.pid_file)
+    finally:
+        shutil.rmtree(kv.folder)
+
+
+def test_an_option_of_a_later_version_is_accepted_with_one_warning(memcached):
+    with Kvproxy([memcached], service={"hosts_read": "group"},
+                 core={"slow_ms": 5}) as kv:
+        said = kv.said()
+        for key in ("hosts_read", "slow_ms"):
+            assert sum(key in line for line in said.splitlines()) == 1, said
+
+
+# Start and stop
+
+
+def test_it_stops_cleanly_on_both_signals(memcached):
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        with Kvproxy([memcached], workers=2) as kv:
+            with kv.client() as c:
+                c.ask(b"get k\r\n", b"END\r\n")
+                kv.stop(sig)
+                assert c.eof() == b""
+            assert is_refused(kv.port)
+
+
+def test_the_pid_file_holds_the_masters_pid(memcached):
+    with Kvproxy([memcached]) as kv:
+        with open(kv.pid_file) as f:
+            assert int(f.read()) == kv.pid
+
+
+def test_workers_share_the_clients_and_a_signal_to_one_does_nothing(
+        memcached):
+    with Kvproxy([memcached], workers=2) as kv:
+        clients = [kv.client() for _ in range(40)]
+        for c in clients:
+            c.ask(b"get k\r\n", b"END\r\n")
+        share = [kv.slots()[i]["curr_connections"] for i in (0, 1)]
+        assert sum(share) == 41 and min(share) > 0
+        for pid in kv.worker_pids():
+            for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+                        signal.SIGUSR1):
+                os.kill(pid, sig)
+        for c in clients:
+            c.ask(b"get k\r\n", b"END\r\n")
+            c.close()
+
+
+def test_stop_answers_what_is_in_flight():
+    gate = threading.Event()
+    with FakeBackend(script=lambda conn, req: gate.wait(20) and None) \
+            as fake, Kvproxy([fake]) as kv, kv.client() as busy, \
+            kv.client() as idle:
+        fake.store[b"k"] = b"v"
+        busy.send(b"get k\r\nset j 0 0 1\r\nj\r\n")
+        idle.ask(b"version\r\n", kv.version())
+        wait_for(lambda: fake.requests)
+        workers = kv.worker_pids()
+        os.kill(kv.pid, signal.SIGTERM)
+        idle.eof()	# the stop has reached the worker
+        assert busy.is_quiet() and kv.proc.poll() is None
+        gate.set()
+        assert busy.eof() == b"VALUE k 0 1\r\nv\r\nEND\r\nSTORED\r\n"
+        kv.wait_end()
+        assert not any(map(is_alive, workers))
+        assert fake.store[b"j"] == b"j"
+
+
+def test_stop_waits_no_longer_than_shutdown_timeout():
+    with FakeBackend(script=lambda conn, req: b"") as fake, \
+            Kvproxy([fake], core={"shutdown_timeout": 1,
+                                  "recv_timeout": 60000}) as kv, \
+            kv.client() as c:
+        c.send(b"get k\r\n")
+        wait_for(lambda: fake.requests)
+        begin = time.monotonic()
+        kv.stop()
+        assert time.monotonic() - begin < 1 + SLACK
+        left = c.eof()
+        assert left == b"" or left.startswith(b"SERVER_ERROR ")
+
+
+def test_a_second_SIGTERM_stops_at_once():
+    with FakeBackend(script=lambda conn, req: b"") as fake, \
+            Kvproxy([fake], core={"shutdown_timeout": 60,
+                                  "recv_timeout": 60000}) as kv, \
+            kv.client() as busy, kv.client() as idle:
+        busy.send(b"get k\r\n")
+        idle.ask(b"version\r\n", kv.version())
+        wait_for(lambda: fake.requests)
+        workers = kv.worker_pids()
+        os.kill(kv.pid, signal.SIGTERM)
+        idle.eof()
+        os.kill(kv.pid, signal.SIGTERM)
+        kv.proc.wait(SLACK)
+        assert not any(map(is_alive, workers))
+        assert is_refused(kv.port)
+        kv.check_clean()
+
+
+def test_the_port_can_be_used_again_at_once(memcached):
+    kv = Kvproxy([memcached], folder=None)
+    try:
+        for _ in range(5):
+            kv.start()
+            with kv.client() as c:
+                c.ask(b"get k\r\n", b"END\r\n")
+                kv.stop()
+    finally:
+        kv.__exit__(None)
+
+
+# A second one
+
+
+def test_a_second_start_is_refused_and_names_the_first(memcached):
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        c.ask(b"get k\r\n", b"END\r\n")
+        for args in ([], ["-d"]):
+            done = kv.run(*args)
+            assert done.returncode == 1
+            assert re.search(r"\b%d\b" % kv.pid, done.stderr), done.stderr
+        c.ask(b"get k\r\n", b"END\r\n")
+        with open(kv.pid_file) as f:
+            assert int(f.read()) == kv.pid
+
+
+def test_a_second_start_with_another_pid_file_is_refused(memcached):
+    """SO_REUSEPORT would let both have the port."""
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        other = Kvproxy([memcached], port=kv.port)
+        try:
+            done = other.run()
+            assert done.returncode == 1
+            assert str(kv.port) in done.stderr, done.stderr
+            assert not os.path.exists(other.pid_file) or \
+                not open(other.pid_file).read().strip()
+        finally:
+            shutil.rmtree(other.folder)
+        c.ask(b"get k\r\n", b"END\r\n")
+        assert kv.all_workers() == kv.first_workers
+
+
+def test_a_port_of_another_program_is_refused(memcached):
+    kv = Kvproxy([memcached], port=memcached.port)
+    try:
+        done = kv.run()
+        assert done.returncode == 1
+        assert str(memcached.port) in done.stderr
+    finally:
+        shutil.rmtree(kv.folder)
+
+
+def test_P5_a_stale_pid_file_that_names_a_living_stranger(memcached):
+    stranger = subprocess.Popen(["sleep", "1000"])
+    try:
+        kv = Kvproxy([memcached])
+        with open(kv.pid_file, "w") as f:
+            f.write("%d\n" % stranger.pid)
+        with kv, kv.client() as c:
+            c.ask(b"get k\r\n", b"END\r\n")
+            with open(kv.pid_file) as f:
+                assert int(f.read()) == kv.pid
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+# Deaths
+
+
+class Load(threading.Thread):
+    """A client that sets and gets its own key until it is told to stop, and
+    connects again when it is closed.  Replies that are wrong are errors."""
+
+    def __init__(self, kv, n):
+        super().__init__(daemon=True)
+        self.kv, self.n = kv, n
+        self.turns = self.closed = 0
+        self.errors = []
+        self.halt = threading.Event()
+
+    def talk(self, c):
+        while not self.halt.is_set():
+            value = b"%d" % self.turns
+            c.ask(b"set key%d 0 0 %d\r\n%s\r\n" % (self.n, len(value), value),
+                  b"STORED\r\n")
+            c.ask(b"get key%d\r\n" % self.n,
+                  b"VALUE key%d 0 %d\r\n%s\r\nEND\r\n" % (
+                      self.n, len(value), value))
+            self.turns += 1
+
+    def run(self):
+        while not self.halt.is_set():
+            try:
+                with self.kv.client() as c:
+                    self.talk(c)
+            except (Closed, ConnectionResetError, BrokenPipeError):
+                self.closed += 1
+            except BaseException as e:	# a refused connection among them
+                self.errors.append(e)
+                return
+
+    def stop(self):
+        self.halt.set()
+        self.join(20)
+
+
+def knock(kv, halt, refused):
+    """Connect all the time."""
+    while not halt.is_set():
+        try:
+            Client(kv.port).close()
+        except ConnectionRefusedError as e:
+            refused.append(e)
+
+
+def test_P1_SIGKILL_of_a_worker_under_load(memcached):
+    """Only its own clients notice; nobody is refused; it is back at once,
+    and no total has become less."""
+    halt, refused = threading.Event(), []
+    with Kvproxy([memcached], workers=2) as kv:
+        kv.lose_workers = True
+        loads = [Load(kv, n) for n in range(8)]
+        for load in loads:
+            load.start()
+        knocker = threading.Thread(target=knock, args=(kv, halt, refused))
+        knocker.start()
+        wait_for(lambda: all(load.turns > 20 for load in loads))
+        for _ in range(3):
+            victim = kv.worker_pids()[0]
+            slot = next(s for s in kv.slots().values()
+                        if s["pid"] == victim)
+            starts = slot["starts"]
+            requests = kv.stat("requests")
+            closed = [load.closed for load in loads]
+            begin = time.monotonic()
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda: victim not in kv.worker_pids() and
+                     kv.all_workers(), what="the respawn")
+            assert time.monotonic() - begin < 0.1 + SLACK
+            assert kv.stat("requests") >= requests
+            assert any(s["starts"] == starts + 1
+                       for s in kv.slots().values())
+            turns = [load.turns for load in loads]
+            wait_for(lambda: all(load.turns > t + 20
+                                 for load, t in zip(loads, turns)))
+            lost = [load.closed - c for load, c in zip(loads, closed)]
+            assert max(lost) <= 1, lost
+        halt.set()
+        knocker.join(20)
+        for load in loads:
+            load.stop()
+            assert load.errors == []
+        assert refused == []
+        # What a worker had counted when it died has not been lost: all the
+        # turns were answered, so they are in the total.
+        total = sum(2 * load.turns for load in loads)
+        assert total <= kv.stat("requests") <= total + 2 * 3 * 8 + 16
+        wait_for(lambda: kv.stat("curr_connections") == 1)
+
+
+def test_only_the_dead_workers_clients_are_closed(memcached):
+    with Kvproxy([memcached], workers=2) as kv:
+        kv.lose_workers = True
+        clients = [kv.client() for _ in range(40)]
+        for c in clients:
+            c.ask(b"get k\r\n", b"END\r\n")
+        kv.tick()
+        slots = kv.slots()
+        victim = slots[0]["pid"]
+        kv.ctl.close()
+        kv.ctl = None
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: victim not in kv.worker_pids() and kv.all_workers())
+        alive = 0
+        for c in clients:
+            try:
+                c.ask(b"get k\r\n", b"END\r\n")
+                alive += 1
+            except (Closed, ConnectionError):
+                pass
+            c.close()
+        mine = alive - slots[1]["curr_connections"]
+        assert mine in (0, -1)	# the control connection was one of them
+
+
+def test_a_worker_that_dies_again_and_again_is_paced(memcached):
+    with Kvproxy([memcached], workers=2) as kv:
+        kv.lose_workers = True
+        for _ in range(4):
+            pids = wait_for(kv.all_workers)
+            os.kill(pids[-1], signal.SIGKILL)
+            wait_for(lambda: pids[-1] not in kv.worker_pids())
+            with kv.client() as c:	# the other one serves, or both
+                c.ask(b"get k\r\n", b"END\r\n")
+        wait_for(kv.all_workers)
+        assert sum(s["starts"] for s in kv.slots().values()) == 2 + 4
+
+
+def test_P3_SIGKILL_of_the_master(memcached):
+    """Workers gone, port free; the next start finds nothing in its way."""
+    kv = Kvproxy([memcached], workers=2)
+    try:
+        kv.start()
+        with kv.client() as c:
+            c.ask(b"get k\r\n", b"END\r\n")
+            workers = kv.worker_pids()
+            begin = time.monotonic()
+            kv.proc.kill()
+            kv.proc.wait()
+            wait_for(lambda: is_refused(kv.port) and
+                     not any(map(is_alive, workers)), timeout=0.5 + SLACK)
+            assert time.monotonic() - begin < 0.5 + SLACK
+            assert c.eof() == b""
+        left = kv.segments
+        kv.start()
+        with kv.client() as c:
+            c.ask(b"get k\r\n", b"END\r\n")
+        kv.stop()
+        assert not any(map(os.path.exists, left))
+    finally:
+        kv.__exit__(None)
+
+
+# What a person sees
+
+
+def test_status_byte_for_byte(memcached):
+    with Kvproxy([memcached], workers=1) as kv:
+        kv.wait_connected(memcached)
+        none = [(memcached.name, 0)]
+        assert kv.status() == status_block(0, none, none, 1, 1)
+        with kv.client() as c:
+            c.ask(b"set k 0 0 1\r\nv\r\nget k none other\r\ndelete k\r\n"
+                  b"version\r\n", b"STORED\r\nVALUE k 0 1\r\nv\r\nEND\r\n"
+                  b"DELETED\r\n" + kv.version())
+            assert kv.status() == status_block(3, none, none, 2, 1)
+
+
+def test_status_counts_failures_and_all_workers(memcached):
+    dead = free_port()
+    with Kvproxy([memcached, dead], workers=2,
+                 core={"recv_timeout": 1500}) as kv, kv.client() as c:
+        kv.wait_connected(memcached)
+        clients = [kv.client() for _ in range(10)]
+        names = [memcached.name, "127.0.0.1:%d" % dead]
+        failed = 0
+        for i in range(100):
+            line = clients[i % 10].ask_line(b"get k%d\r\n" % i)
+            failed += line.startswith(b"SERVER_ERROR ")
+        assert 0 < failed < 100
+        want = status_block(100, list(zip(names, [0, failed])),
+                            list(zip(names, [0, failed])), 12, 2, 1500)
+        wait_for(lambda: kv.status() == want, timeout=2, what=want)
+        for other in clients:
+            other.close()
+        # status in pieces, and in a pipeline.
+        c.send(b"sta")
+        c.send(b"tus\r\nversion\r\nstatus\r\n")
+        block = c.recv_until(b"queue [0]\n\n")
+        assert block.startswith(b"\nNumber of processed requests [100]\n")
+        c.expect(kv.version())
+        assert c.recv_until(b"queue [0]\n\n").startswith(b"\nNumber of proc")
+
+
+def test_a_host_that_answers_again_has_no_continuous_failures(memcached):
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        kv.wait_connected(memcached)
+        memcached.kill()
+        wait_for(lambda: kv.backend(memcached, "connected") == 0)
+        for _ in range(3):
+            assert c.ask_line(b"get k\r\n").startswith(b"SERVER_ERROR ")
+        three = [(memcached.name, 3)]
+        assert kv.status() == status_block(3, three, three, 2, 0)
+        memcached.start()
+        kv.wait_connected(memcached)
+        c.ask(b"get k\r\n", b"END\r\n")
+        assert kv.status() == status_block(4, three, [(memcached.name, 0)],
+                                           2, 1)
+
+
+def test_stats_of_workers_and_backends_add_up(memcached):
+    with Kvproxy([memcached], workers=2) as kv:
+        clients = [kv.client() for _ in range(20)]
+        for c in clients:
+            c.ask(b"get a b\r\n", b"END\r\n")
+        stats, slots = kv.stats(), kv.slots()
+        assert stats["requests"] == 20
+        assert sum(s["requests"] for s in slots.values()) == 20
+        assert sorted(s["pid"] for s in slots.values()) == \
+            sorted(kv.worker_pids())
+        assert all(s["starts"] == 1 for s in slots.values())
+        assert kv.backend(memcached, "requests") == 40
+        assert stats["threads"] == 2 and stats["server_connections"] == 2
+        for c in clients:
+            c.close()
+
+
+# The control script
+
+
+class Installation:
+    """What make install makes, with a configuration of its own."""
+
+    def __init__(self, folder, ini):
+        self.prefix = str(folder)
+        for name in ("bin/kvproxy", "ext/memcached.so", "sbin/kvproxy"):
+            to = os.path.join(self.prefix, name)
+            os.makedirs(os.path.dirname(to), mode=0o755, exist_ok=True)
+            shutil.copy(os.path.join(BUILD, name), to)
+        for name in ("etc", "log"):
+            os.mkdir(os.path.join(self.prefix, name), 0o755)
+        os.chmod(self.prefix, 0o755)
+        with open(os.path.join(self.prefix, "etc/kvproxy.ini"), "w") as f:
+            f.write(ini)
+        self.pid_file = os.path.join(self.prefix, "log/kvproxy.pid")
+
+    def control(self, action):
+        done = run(os.path.join(self.prefix, "sbin/kvproxy"), action,
+                   cwd="/")
+        return done.returncode, done.stdout + done.stderr
+
+    def pid(self):
+        with open(self.pid_file) as f:
+            return int(f.read())
+
+
+@pytest.fixture
+def installed(tmp_path, memcached):
+    """A function that makes an Installation; stopped at the end."""
+    made = []
+
+    def make(ini):
+        made.append(Installation(tmp_path / "kvproxy", ini))
+        return made[-1]
+
+    (tmp_path / "kvproxy").mkdir()
+    yield make
+    for i in made:
+        i.control("stop")
+
+
+def plain_ini(port, memcached):
+    return ("[kvproxy]\nport=%d\nthread_count=2\ncpu_affinity=off\n"
+            "[memcached]\nextension=memcached.so\nhosts=group\n"
+            '[group]\n%s="1:50"\n' % (port, memcached.name))
+
+
+def test_the_control_script(installed, memcached):
+    port = free_port()
+    i = installed(plain_ini(port, memcached))
+    assert i.control("status")[0] == 3
+    assert i.control("stop")[0] == 0
+    code, said = i.control("start")
+    assert code == 0, said
+    with Client(port) as c:	# it serves when start has returned
+        c.ask(b"get k\r\n", b"END\r\n")
+    pid = i.pid()
+    assert is_alive(pid)
+    code, said = i.control("status")
+    assert code == 0 and str(pid) in said
+    code, said = i.control("start")
+    assert code == 0 and i.pid() == pid, said
+    code, said = i.control("restart")
+    assert code == 0 and i.pid() != pid, said
+    wait_for(lambda: not is_alive(pid))
+    pid = i.pid()
+    with Client(port) as c:
+        c.ask(b"get k\r\n", b"END\r\n")
+    code, said = i.control("stop")
+    assert code == 0, said
+    wait_for(lambda: not is_alive(pid))
+    assert is_refused(port)
+    assert i.control("status")[0] == 3
+    assert i.control("stop")[0] == 0
+    assert i.control("dance")[0] == 2
+
+
+def test_the_control_script_after_a_kill(installed, memcached):
+    """A pid file that nobody holds: dead, whoever has that pid now."""
+    port = free_port()
+    i = installed(plain_ini(port, memcached))
+    assert i.control("start")[0] == 0
+    os.kill(i.pid(), signal.SIGKILL)
+    wait_for(lambda: is_refused(port))
+    assert i.control("status")[0] == 1
+    with open(i.pid_file, "w") as f:
+        f.write("%d\n" % os.getpid())
+    assert i.control("status")[0] == 1
+    assert i.control("stop")[0] == 0	# and this process lives
+    code, said = i.control("start")
+    assert code == 0, said
+    assert i.control("status")[0] == 0
+
+
+def test_the_control_script_with_a_bad_file(installed, memcached):
+    i = installed(plain_ini(free_port(), memcached) + "[kvproxy2\n")
+    code, said = i.control("start")
+    assert code not in (0, 3), said
+    assert "kvproxy.ini:" in said
+    assert i.control("status")[0] == 3
+
+
+# The original's own file
+
+
+def test_the_originals_file_is_accepted_unchanged():
+    done = run(PROGRAM, "-t", "-c", ORIGINAL)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_originals_file_serves(installed):
+    """Text clients too, though it says proto=binary.  Its ports are changed
+    where they are not free."""
+    with open(ORIGINAL, encoding="utf-8") as f:
+        ini = f.read()
+    ports = {}
+    for port in (55669, 11211):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                ports[port] = port
+            except OSError:
+                ports[port] = free_port()
+        ini = re.sub(r"^(.*[=:]|)%d\b" % port, r"\g<1>%d" % ports[port], ini,
+                     flags=re.M)
+    with Memcached(port=ports[11211]):
+        i = installed(ini)
+        code, said = i.control("start")
+        assert code == 0, said
+        with Client(ports[55669]) as c:
+            c.ask(b"set +k 0 0 1\r\nv\r\nget +k\r\n",
+                  b"STORED\r\nVALUE +k 0 1\r\nv\r\nEND\r\n")
+            c.send(b"status\r\n")
+            block = c.recv_until(b"async queue [0]\n\n").decode()
+            name = "127.0.0.1:%d" % ports[11211]
+            workers = len(os.sched_getaffinity(0))
+            head = status_block(2, [(name, 0)], [(name, 0)], 1, workers, 100)
+            assert re.sub(r"(backend connection) \[\d+\]$",
+                          r"\1 [%d]" % workers, block, flags=re.M) == head
+        code, said = i.control("stop")
+        assert code == 0, said
+        with open(os.path.join(i.prefix, "log/kvproxy.log")) as f:
+            log = f.read()
+        assert sum("hosts_read" in line for line in log.splitlines()) == 1
+        assert sum("sync_str" in line for line in log.splitlines()) == 1

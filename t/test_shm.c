@@ -1,0 +1,497 @@
+/*
+ * test_shm.c: the segment, its refusals, and its sums.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/shm.h"
+
+#define NOBODY	65534
+
+static char folder[64];
+static char pid_file[96];
+static char seg[64];		/* "/kvproxy-...", the name of pid_file's */
+static char err[1024];
+
+/* The name as shm.h says it: FNV-1a of the pid file's absolute name. */
+static void
+name_segment(void)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+
+	for (const char *p = pid_file; *p != '\0'; p++) {
+		h ^= (unsigned char)*p;
+		h *= UINT64_C(1099511628211);
+	}
+	snprintf(seg, sizeof(seg), "/kvproxy-%016llx", (unsigned long long)h);
+}
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	snprintf(folder, sizeof(folder), "/tmp/test_shm.XXXXXX");
+	if (mkdtemp(folder) == NULL)
+		return -1;
+	snprintf(pid_file, sizeof(pid_file), "%s/kvproxy.pid", folder);
+	name_segment();
+	err[0] = '\0';
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	shm_unlink(seg);
+	return rmdir(folder);
+}
+
+static struct shm *
+make_ready(void)
+{
+	struct shm *shm = shm_create(pid_file, err, sizeof(err));
+
+	assert_non_null(shm);
+	assert_true(shm_reserve(shm, 0, 4));
+	assert_true(shm_reserve(shm, 1, 4));
+	shm_set_n_slots(shm, 2);
+	shm_set_ready(shm);
+	return shm;
+}
+
+/* The reader's refusal of what stands under the name. */
+static void
+check_refused(const char *why)
+{
+	char want[1024];
+
+	assert_null(shm_attach(pid_file, err, sizeof(err)));
+	snprintf(want, sizeof(want), "/dev/shm%s (of %s): %s", seg, pid_file,
+	    why);
+	assert_string_equal(err, want);
+}
+
+static void
+shm_reader_sees_what_master_and_workers_write(void **state)
+{
+	struct shm *shm = make_ready(), *reader;
+
+	(void)state;
+	shm_facts(shm)->master_pid = 4711;
+	shm_facts(shm)->n_hosts = 1;
+	strcpy(shm_host(shm, 0)->name, "127.0.0.1:11211");
+	counter_add(&shm_slot(shm, 1)->counter[COUNTER_REQUESTS], 7);
+	counter_add(&shm_slot(shm, 1)->host[3][HOST_FAILED], 2);
+	reader = shm_attach(pid_file, err, sizeof(err));
+	assert_non_null(reader);
+	assert_int_equal(shm_facts(reader)->master_pid, 4711);
+	assert_int_equal(shm_n_slots(reader), 2);
+	assert_string_equal(shm_host(reader, 0)->name, "127.0.0.1:11211");
+	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 7);
+	assert_int_equal(shm_host_sum(reader, 3, HOST_FAILED), 2);
+	counter_add(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 1);
+	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 8);
+	shm_close(&reader);
+	assert_null(reader);
+	shm_close(&shm);
+}
+
+static void
+shm_last_slot_and_host_are_inside(void **state)
+{
+	struct shm *shm = make_ready();
+	const unsigned w = SHM_WORKERS_MAX - 1, h = SHM_HOSTS_MAX - 1;
+
+	(void)state;
+	assert_true(shm_reserve(shm, w, SHM_HOSTS_MAX));
+	counter_set(&shm_slot(shm, w)->host[h][HOST_N - 1], 1);
+	assert_int_equal(shm_host_sum(shm, h, HOST_N - 1), 0);
+	shm_set_n_slots(shm, 1);
+	strcpy(shm_host(shm, h)->name, "last");
+	assert_int_equal(counter_get(&shm_slot(shm, 0)->counter[0]), 0);
+	shm_close(&shm);
+}
+
+static void
+shm_is_for_its_user_alone_and_sparse(void **state)
+{
+	struct shm *shm = make_ready();
+	struct stat st;
+	char path[96];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/dev/shm%s", seg);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_true(st.st_size > 50 * 1024 * 1024);
+	assert_true(st.st_blocks * 512 < 4 * 1024 * 1024);
+	shm_close(&shm);
+}
+
+static void
+shm_reserve_takes_the_pages_that_the_hosts_need(void **state)
+{
+	struct shm *shm = make_ready();
+	struct stat before, after;
+	char path[96];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/dev/shm%s", seg);
+	assert_int_equal(stat(path, &before), 0);
+	assert_true(shm_reserve(shm, 7, SHM_HOSTS_MAX));
+	assert_int_equal(stat(path, &after), 0);
+	assert_true((size_t)(after.st_blocks - before.st_blocks) * 512 >=
+	    sizeof(((struct shm_slot *)NULL)->host));
+	assert_int_equal(after.st_size, before.st_size);
+	shm_close(&shm);
+}
+
+static void
+shm_takes_the_place_of_a_stale_one(void **state)
+{
+	struct shm *old = make_ready(), *shm, *reader;
+
+	(void)state;
+	counter_set(&shm_slot(old, 0)->counter[COUNTER_REQUESTS], 99);
+	shm = shm_create(pid_file, err, sizeof(err));
+	assert_non_null(shm);
+	/* The old one's readers and workers still have theirs. */
+	assert_int_equal(shm_sum(old, COUNTER_REQUESTS), 99);
+	check_refused("not ready yet");
+	assert_true(shm_reserve(shm, 0, 0));
+	shm_set_n_slots(shm, 1);
+	shm_set_ready(shm);
+	reader = shm_attach(pid_file, err, sizeof(err));
+	assert_non_null(reader);
+	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 0);
+	shm_close(&reader);
+	shm_close(&old);
+	shm_close(&shm);
+}
+
+static void
+shm_unlink_made_removes_the_name(void **state)
+{
+	struct shm *shm = make_ready();
+
+	(void)state;
+	shm_unlink_made(shm);
+	shm_close(&shm);
+	check_refused("No such file or directory");
+}
+
+static void
+shm_has_one_name_however_the_pid_file_is_written(void **state)
+{
+	struct shm *shm = make_ready(), *reader;
+	char path[256], cwd[1024];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/../%s/./kvproxy.pid", folder,
+	    folder + strlen("/tmp/"));
+	reader = shm_attach(path, err, sizeof(err));
+	assert_non_null(reader);
+	shm_close(&reader);
+	assert_non_null(getcwd(cwd, sizeof(cwd)));
+	assert_int_equal(chdir(folder), 0);
+	reader = shm_attach("kvproxy.pid", err, sizeof(err));
+	assert_int_equal(chdir(cwd), 0);
+	assert_non_null(reader);
+	shm_close(&reader);
+	/* Another pid file in the folder is another segment. */
+	snprintf(path, sizeof(path), "%s/other.pid", folder);
+	assert_null(shm_attach(path, err, sizeof(err)));
+	shm_close(&shm);
+}
+
+static void
+shm_names_a_folder_that_is_missing(void **state)
+{
+	(void)state;
+	assert_null(shm_create("/nonexistent/kvproxy.pid", err, sizeof(err)));
+	assert_string_equal(err, "/nonexistent: No such file or directory");
+	assert_null(shm_attach("/nonexistent/kvproxy.pid", err, sizeof(err)));
+	assert_string_equal(err, "/nonexistent: No such file or directory");
+}
+
+/* Put the first LEN bytes of a good segment under the name, SIZE long, with
+ * the byte at AT changed. */
+static void
+put_damaged(size_t len, off_t size, size_t at)
+{
+	struct shm *shm = make_ready();
+	unsigned char head[4096];
+	int fd;
+
+	fd = shm_open(seg, O_RDONLY, 0);
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(read(fd, head, sizeof(head)), sizeof(head));
+	close(fd);
+	shm_unlink_made(shm);
+	shm_close(&shm);
+	head[at] ^= 0x40;
+	fd = shm_open(seg, O_CREAT | O_EXCL | O_RDWR, 0600);
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(write(fd, head, len), len);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+}
+
+static void
+shm_reader_refuses_what_is_damaged(void **state)
+{
+	static const struct {
+		size_t	 len;
+		off_t	 size;
+		size_t	 at;	/* in the header's order: magic, size, ... */
+		const char *why;
+	} table[] = {
+		{ 0, 0, 4095, "truncated" },
+		{ 0, 16, 4095, "truncated" },
+		{ 4096, 4096, 4095, "truncated" },
+		{ 4096, 1024 * 1024, 4095, "truncated" },
+		{ 0, 1 << 30, 4095, "not kvproxy's" },
+		{ 4096, 1 << 30, 0, "not kvproxy's" },
+		{ 4096, 1 << 30, 8, "of another version of kvproxy" },
+		{ 4096, 1 << 30, 16, "of another version of kvproxy" },
+		{ 4096, 1 << 30, 20, "of another version of kvproxy" },
+		{ 4096, 1 << 30, 24, "of another version of kvproxy" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		put_damaged(table[i].len, table[i].size, table[i].at);
+		check_refused(table[i].why);
+		shm_unlink(seg);
+	}
+}
+
+static void
+shm_refuses_what_another_user_made(void **state)
+{
+	char path[96], want[256];
+	struct shm *shm;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	shm = make_ready();
+	shm_close(&shm);
+	snprintf(path, sizeof(path), "/dev/shm%s", seg);
+	assert_int_equal(chown(path, NOBODY, NOBODY), 0);
+	check_refused("made by another user");
+	assert_null(shm_create(pid_file, err, sizeof(err)));
+	snprintf(want, sizeof(want),
+	    "%s is in the way and not ours: made by user 65534", path);
+	assert_string_equal(err, want);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
+/* What is under the name is root's; the caller is nobody. */
+static int
+try_as_nobody(void)
+{
+	char want[256];
+
+	if (setgid(NOBODY) == -1 || setuid(NOBODY) == -1)
+		return 10;
+	if (shm_create(pid_file, err, sizeof(err)) != NULL)
+		return 11;
+	snprintf(want, sizeof(want), "/dev/shm%s is in the way and not ours: "
+	    "Permission denied", seg);
+	if (strcmp(err, want) != 0)
+		return 12;
+	if (shm_attach(pid_file, err, sizeof(err)) != NULL)
+		return 13;
+	return 0;
+}
+
+static void
+shm_refuses_roots_segment_as_another_user(void **state)
+{
+	struct shm *shm;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	shm = make_ready();
+	assert_int_equal(chmod(folder, 0755), 0);
+	pid = fork();
+	assert_int_not_equal(pid, -1);
+	if (pid == 0)
+		_exit(try_as_nobody());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	shm_close(&shm);
+}
+
+static void
+shm_refuses_what_is_not_a_file(void **state)
+{
+	char path[96];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/dev/shm%s", seg);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	alarm(10);
+	check_refused("not a shared segment");
+	assert_null(shm_create(pid_file, err, sizeof(err)));
+	alarm(0);
+	unlink(path);
+	/* A link could lead anywhere. */
+	assert_int_equal(symlink("/etc/passwd", path), 0);
+	check_refused("Too many levels of symbolic links");
+	assert_null(shm_create(pid_file, err, sizeof(err)));
+	unlink(path);
+}
+
+static void
+shm_zero_gauges_keeps_totals(void **state)
+{
+	struct shm *shm = make_ready();
+	struct shm_slot *slot = shm_slot(shm, 0);
+
+	(void)state;
+	for (unsigned c = 0; c < COUNTER_N; c++)
+		counter_set(&slot->counter[c], 5);
+	for (unsigned c = 0; c < HOST_N; c++) {
+		counter_set(&slot->host[0][c], 5);
+		counter_set(&slot->host[1][c], 5);
+		counter_set(&slot->host[2][c], 5);
+	}
+	shm_zero_gauges(slot, 2);
+	for (unsigned c = 0; c < COUNTER_N; c++)
+		assert_int_equal(counter_get(&slot->counter[c]),
+		    counters_worker[c].kind == COUNTER_GAUGE ? 0 : 5);
+	for (unsigned c = 0; c < HOST_N; c++) {
+		uint64_t want = counters_host[c].kind == COUNTER_GAUGE ? 0 : 5;
+
+		assert_int_equal(counter_get(&slot->host[0][c]), want);
+		assert_int_equal(counter_get(&slot->host[1][c]), want);
+		assert_int_equal(counter_get(&slot->host[2][c]), 5);
+	}
+	shm_close(&shm);
+}
+
+static void
+shm_host_continuous_ends_with_a_good_reply_anywhere(void **state)
+{
+	static const struct {
+		uint64_t good[2], failed[2], continuous[2], want;
+	} table[] = {
+		{ { 0, 0 }, { 0, 0 }, { 0, 0 }, 0 },
+		{ { 10, 0 }, { 20, 0 }, { 3, 0 }, 3 },
+		{ { 10, 15 }, { 20, 30 }, { 3, 4 }, 7 },
+		/* worker 1 had a good reply after worker 0's failures */
+		{ { 10, 25 }, { 20, 0 }, { 3, 0 }, 0 },
+		{ { 10, 25 }, { 20, 26 }, { 3, 1 }, 1 },
+		{ { 10, 20 }, { 20, 0 }, { 3, 0 }, 3 },
+	};
+	struct shm *shm = make_ready();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		for (unsigned w = 0; w < 2; w++) {
+			counter_cell *cell = shm_slot(shm, w)->host[2];
+
+			counter_set(&cell[HOST_LAST_GOOD_MS],
+			    table[i].good[w]);
+			counter_set(&cell[HOST_LAST_FAILED_MS],
+			    table[i].failed[w]);
+			counter_set(&cell[HOST_CONTINUOUS],
+			    table[i].continuous[w]);
+		}
+		assert_int_equal(shm_host_continuous(shm, 2), table[i].want);
+	}
+	shm_close(&shm);
+}
+
+/* In a mount namespace of its own, with a /dev/shm of 8 MiB. */
+static int
+try_in_small_shm(void)
+{
+	unsigned i = 0;
+	struct shm *shm;
+
+	if (unshare(CLONE_NEWNS) == -1 ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == -1 ||
+	    mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=8m") == -1)
+		return 77;
+	shm = shm_create(pid_file, err, sizeof(err));
+	if (shm == NULL)
+		return 10;
+	while (i < SHM_WORKERS_MAX && shm_reserve(shm, i, SHM_HOSTS_MAX))
+		i++;
+	if (i == 0 || i == SHM_WORKERS_MAX || errno != ENOSPC)
+		return 11;
+	shm_zero_gauges(shm_slot(shm, i - 1), SHM_HOSTS_MAX);
+	/* A second one has no room for its header and hosts. */
+	strcat(pid_file, "2");
+	if (shm_create(pid_file, err, sizeof(err)) != NULL)
+		return 12;
+	return strstr(err, ": No space left on device") != NULL ? 0 : 13;
+}
+
+static void
+shm_says_when_dev_shm_is_full(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	assert_int_not_equal(pid, -1);
+	if (pid == 0)
+		_exit(try_in_small_shm());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+#define SHM_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SHM_TEST(shm_reader_sees_what_master_and_workers_write),
+		SHM_TEST(shm_last_slot_and_host_are_inside),
+		SHM_TEST(shm_is_for_its_user_alone_and_sparse),
+		SHM_TEST(shm_reserve_takes_the_pages_that_the_hosts_need),
+		SHM_TEST(shm_takes_the_place_of_a_stale_one),
+		SHM_TEST(shm_unlink_made_removes_the_name),
+		SHM_TEST(shm_has_one_name_however_the_pid_file_is_written),
+		SHM_TEST(shm_names_a_folder_that_is_missing),
+		SHM_TEST(shm_reader_refuses_what_is_damaged),
+		SHM_TEST(shm_refuses_what_another_user_made),
+		SHM_TEST(shm_refuses_roots_segment_as_another_user),
+		SHM_TEST(shm_refuses_what_is_not_a_file),
+		SHM_TEST(shm_zero_gauges_keeps_totals),
+		SHM_TEST(shm_host_continuous_ends_with_a_good_reply_anywhere),
+		SHM_TEST(shm_says_when_dev_shm_is_full),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,628 @@
+#include "worker/backend.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/log.h"
+#include "worker/io.h"
+#include "worker/legs.h"
+
+enum {
+	BACKEND_GREET_MAX = 512,
+	BACKEND_PAUSE_MIN_MS = 50,	/* between tries, doubling */
+	BACKEND_YOUNG_US = 1000000,	/* a connection that dies before this */
+	BACKEND_YOUNG_MAX = 2		/* so often in a row is renewed slowly */
+};
+
+static const char *const backend_state_name[] = {
+	[BACKEND_DOWN] = "down",
+	[BACKEND_CONNECTING] = "connecting",
+	[BACKEND_GREETING] = "greeting",
+	[BACKEND_UP] = "up",
+};
+
+static void	backend_connect(struct backend *b);
+static void	backend_arm(struct backend *b);
+
+static counter_cell *
+backend_count(struct backend *b, enum host_counter c)
+{
+	return &worker_host(b->w, b->entry)[c];
+}
+
+/* One line a second about a host at the most: numbers are in the counters. */
+static void
+backend_warn(struct backend *b, const char *what)
+{
+	unsigned held;
+
+	if (log_gate_pass(&b->gate, &held))
+		log_warnx("b%u %s: %s%s", b->number, b->host->name, what,
+		    held > 0 ? " (and more)" : "");
+}
+
+static void
+backend_watch(struct backend *b, int events)
+{
+	if (ev_is_active(&b->io) && b->io.events == (events | EV__IOFDSET))
+		return;
+	ev_io_stop(b->w->loop, &b->io);
+	ev_io_set(&b->io, b->io.fd, events);
+	ev_io_start(b->w->loop, &b->io);
+}
+
+static void
+backend_set_state(struct backend *b, enum backend_state state)
+{
+	static const unsigned edges[] = {
+		[BACKEND_DOWN] = 1 << BACKEND_CONNECTING,
+		[BACKEND_CONNECTING] = 1 << BACKEND_GREETING |
+		    1 << BACKEND_DOWN,
+		[BACKEND_GREETING] = 1 << BACKEND_UP | 1 << BACKEND_DOWN,
+		[BACKEND_UP] = 1 << BACKEND_DOWN,
+	};
+
+	ASSERT(edges[b->state] & 1u << state);
+	log_debug("b%u %s: %s -> %s", b->number, b->host->name,
+	    backend_state_name[b->state], backend_state_name[state]);
+	if (state == BACKEND_UP) {
+		counter_add(backend_count(b, HOST_CONNECTS), 1);
+		counter_add(backend_count(b, HOST_UP), 1);
+		worker_count(b->w, COUNTER_SERVERS, 1);
+	} else if (b->state == BACKEND_UP) {
+		counter_sub(backend_count(b, HOST_UP), 1);
+		worker_count(b->w, COUNTER_SERVERS, (uint64_t)-1);
+	}
+	b->state = state;
+	b->since_us = b->w->now_us;
+}
+
+static void
+backend_settle(struct backend *b)
+{
+	if (b->settled)
+		return;
+	b->settled = true;
+	worker_backend_settled(b->w);
+}
+
+static void
+backend_mark_dirty(struct backend *b)
+{
+	if (b->dirty || b->blocked || b->state != BACKEND_UP)
+		return;
+	b->dirty = true;
+	STAILQ_INSERT_TAIL(&b->w->dirty_backends, b, dirty_next);
+}
+
+int
+backend_add(struct backend *b, struct leg *leg, const struct kvp_key *key,
+    struct lease *src)
+{
+	const struct config_service *cfg = b->svc->cfg;
+	bool first = b->due == NULL;
+	int why;
+
+	if (b->failing)
+		return KVP_FAIL_DOWN;
+	if (b->n_legs >= (unsigned)cfg->server_queue ||
+	    b->out.len >= (size_t)cfg->server_buffer)
+		return KVP_FAIL_QUEUE_FULL;
+	if ((why = legs_encode(b, leg, key, src)) >= 0)
+		return why;
+	counter_add(backend_count(b, HOST_REQUESTS), 1);
+	if (first)
+		backend_arm(b);
+	backend_mark_dirty(b);
+	return -1;
+}
+
+/*
+ * The connection's end, and its renewal.
+ */
+
+static void
+backend_disconnect(struct backend *b)
+{
+	ev_io_stop(b->w->loop, &b->io);
+	(void)close(b->io.fd);
+	b->io.fd = -1;
+	input_clear(&b->w->bufs, &b->in);
+	b->need = 0;
+	b->swallow = 0;
+	b->blocked = b->broken = b->rx_more = false;
+	backend_set_state(b, BACKEND_DOWN);
+}
+
+/* It cannot be reached: nothing waits for it; try later. */
+static void
+backend_give_up(struct backend *b, enum kvp_fail why)
+{
+	struct leg_queue lost = TAILQ_HEAD_INITIALIZER(lost);
+
+	b->failing = true;
+	TAILQ_CONCAT(&lost, &b->legs, next);
+	legs_clear(b);
+	legs_end_all(b, &lost, why);
+	b->pause_ms = MIN(MAX(b->pause_ms * 2, BACKEND_PAUSE_MIN_MS),
+	    b->svc->cfg->failover_interval_ms);
+	backend_settle(b);
+	backend_arm(b);
+}
+
+static void
+backend_connect_failed(struct backend *b, const char *what)
+{
+	counter_add(backend_count(b, HOST_CONNECT_ERRORS), 1);
+	counter_add(backend_count(b, HOST_EVENTS), 1);
+	backend_warn(b, what);
+	if (b->io.fd >= 0)
+		backend_disconnect(b);
+	backend_give_up(b, KVP_FAIL_DOWN);
+}
+
+/* A connection that was up is lost.  What was not sent, and reads, are asked
+ * again on a new one; a host whose connections keep dying young gets it
+ * after a pause, and nothing waits for that. */
+static void
+backend_lose(struct backend *b, const char *what)
+{
+	struct leg_queue again = TAILQ_HEAD_INITIALIZER(again);
+	struct leg_queue lost = TAILQ_HEAD_INITIALIZER(lost);
+
+	if (b->w->now_us - b->since_us >= BACKEND_YOUNG_US) {
+		b->quick_deaths = 0;
+		b->pause_ms = 0;
+	} else
+		b->quick_deaths++;
+	backend_warn(b, what);
+	legs_part_sent(b, &again, &lost);
+	backend_disconnect(b);
+	if (b->quick_deaths > BACKEND_YOUNG_MAX) {
+		legs_end_all(b, &lost, KVP_FAIL_CLOSED);
+		legs_end_all(b, &again, KVP_FAIL_CLOSED);
+		backend_give_up(b, KVP_FAIL_DOWN);
+		return;
+	}
+	legs_requeue(b, &again);
+	legs_end_all(b, &lost, KVP_FAIL_CLOSED);
+	backend_connect(b);
+}
+
+/* The peer closed, or the socket failed. */
+static void
+backend_lose_closed(struct backend *b, const char *what)
+{
+	struct leg *leg = TAILQ_FIRST(&b->legs);
+
+	if (leg != NULL && leg->start < b->sent) {
+		counter_add(backend_count(b, HOST_CLOSES), 1);
+		counter_add(backend_count(b, HOST_EVENTS), 1);
+	} else
+		counter_add(backend_count(b, HOST_IDLE_CLOSES), 1);
+	backend_lose(b, what);
+}
+
+/* What it sends cannot be trusted any more. */
+static void
+backend_lose_desync(struct backend *b, const char *what)
+{
+	counter_add(backend_count(b, HOST_DESYNCS), 1);
+	counter_add(backend_count(b, HOST_EVENTS), 1);
+	backend_lose(b, what);
+}
+
+/* Whatever its state, it is of no use any more. */
+static void
+backend_drop(struct backend *b, const char *what)
+{
+	if (b->state == BACKEND_UP)
+		backend_lose_closed(b, what);
+	else
+		backend_connect_failed(b, what);
+}
+
+/* No byte has come for too long: do not wait for it any more. */
+static void
+backend_lose_silent(struct backend *b)
+{
+	backend_warn(b, "closed, it does not answer");
+	backend_disconnect(b);
+	backend_give_up(b, KVP_FAIL_TIMEOUT);
+}
+
+/*
+ * Time.
+ */
+
+static uint64_t
+backend_quiet_since_us(const struct backend *b)
+{
+	const struct leg *leg = TAILQ_FIRST(&b->legs);
+
+	return leg != NULL ? MAX(b->rx_us, leg->queued_us) : UINT64_MAX / 2;
+}
+
+static uint64_t
+backend_next_due_us(const struct backend *b)
+{
+	uint64_t due = UINT64_MAX, wait;
+
+	if (b->due != NULL)
+		due = b->due->queued_us + backend_recv_timeout_us(b);
+	switch (b->state) {
+	case BACKEND_DOWN:
+		wait = b->since_us + (uint64_t)b->pause_ms * 1000;
+		break;
+	case BACKEND_CONNECTING:
+	case BACKEND_GREETING:
+		wait = b->since_us +
+		    (uint64_t)b->svc->cfg->connect_timeout_ms * 1000;
+		break;
+	default:
+		wait = TAILQ_EMPTY(&b->legs) ? UINT64_MAX :
+		    backend_quiet_since_us(b) +
+		    2 * backend_recv_timeout_us(b);
+	}
+	return MIN(due, wait);
+}
+
+/* Have the timer fire when something is due, or before. */
+static void
+backend_arm(struct backend *b)
+{
+	uint64_t due = backend_next_due_us(b), now = b->w->now_us;
+	uint64_t after;
+
+	if (due == UINT64_MAX || (b->armed_us != 0 && b->armed_us <= due))
+		return;
+	after = due > now ? due - now : 0;
+	ev_timer_stop(b->w->loop, &b->timer);
+	ev_timer_set(&b->timer, (double)(after + 1000) / 1e6, 0.);
+	ev_timer_start(b->w->loop, &b->timer);
+	b->armed_us = due;
+}
+
+/* Fail the legs whose time is over; they stay, to know their late replies. */
+static void
+backend_expire(struct backend *b)
+{
+	uint64_t now = b->w->now_us, timeout = backend_recv_timeout_us(b);
+	uint64_t quiet;
+	struct leg *leg;
+
+	if (b->due == NULL || now - b->due->queued_us < timeout)
+		return;
+	quiet = MAX(backend_quiet_since_us(b), b->event_us);
+	if (now >= quiet + timeout) {
+		b->event_us = now;
+		counter_add(backend_count(b, HOST_EVENTS), 1);
+		backend_warn(b, "does not answer in time");
+	}
+	while ((leg = b->due) != NULL && now - leg->queued_us >= timeout) {
+		b->due = TAILQ_NEXT(leg, next);
+		counter_add(backend_count(b, HOST_TIMEOUTS), 1);
+		request_leg_failed(b, leg, KVP_FAIL_TIMEOUT);
+	}
+}
+
+static void
+backend_on_timer(struct ev_loop *loop, ev_timer *ev, int revents)
+{
+	struct backend *b = ev->data;
+	uint64_t timeout = backend_recv_timeout_us(b);
+	uint64_t connect_us = (uint64_t)b->svc->cfg->connect_timeout_ms * 1000;
+
+	(void)loop;
+	(void)revents;
+	turn_now(b->w);
+	b->armed_us = 0;
+	switch (b->state) {
+	case BACKEND_DOWN:
+		if (b->w->now_us - b->since_us >= (uint64_t)b->pause_ms * 1000)
+			backend_connect(b);
+		break;
+	case BACKEND_CONNECTING:
+	case BACKEND_GREETING:
+		backend_expire(b);
+		if (b->w->now_us - b->since_us >= connect_us)
+			backend_connect_failed(b, b->state == BACKEND_GREETING ?
+			    "does not answer the greeting" :
+			    "cannot be connected to in time");
+		break;
+	case BACKEND_UP:
+		/* More may be here, not yet read. */
+		if (b->rx_more)
+			break;
+		backend_expire(b);
+		if (!TAILQ_EMPTY(&b->legs) &&
+		    b->w->now_us >= backend_quiet_since_us(b) + 2 * timeout)
+			backend_lose_silent(b);
+		break;
+	}
+	backend_arm(b);
+	turn_work(b->w, 0);
+}
+
+/*
+ * Bytes.
+ */
+
+static void
+backend_up(struct backend *b)
+{
+	bool other = memcmp(&b->conn, &b->greeting, sizeof(b->conn)) != 0;
+
+	backend_set_state(b, BACKEND_UP);
+	b->failing = false;
+	b->conn = b->greeting;
+	b->rx_us = b->w->now_us;
+	if (other)
+		legs_translate(b);
+	backend_settle(b);
+	if (!chain_is_empty(&b->out))
+		backend_mark_dirty(b);
+	backend_arm(b);
+	log_info("b%u %s: up", b->number, b->host->name);
+}
+
+static void
+backend_greet(struct backend *b)
+{
+	struct buf_pool *bufs = &b->w->bufs;
+	struct chain hello = { NULL, NULL, 0 };
+	enum io_result res = IO_DONE;
+	size_t n;
+	uint8_t *p;
+
+	backend_set_state(b, BACKEND_GREETING);
+	backend_watch(b, EV_READ);
+	b->greeting = (struct kvp_conn){ { 0, 0 } };
+	if ((p = chain_room(bufs, &hello, KVP_ROOM, 0)) == NULL) {
+		backend_connect_failed(b, "out of memory");
+		return;
+	}
+	n = b->svc->fn->greet(b->svc->ext, &b->greeting, p, KVP_ROOM);
+	ASSERT(n <= KVP_ROOM);
+	chain_extend(&hello, n);
+	if (n > 0)
+		res = io_send(b->io.fd, bufs, &hello, &n);
+	chain_clear(bufs, &hello);
+	if (res != IO_DONE)
+		backend_connect_failed(b, "does not take the greeting");
+	else if (n == 0)
+		backend_up(b);
+	else
+		backend_arm(b);
+}
+
+static void
+backend_on_connected(struct backend *b)
+{
+	int err = io_connected(b->io.fd);
+
+	if (err != 0)
+		backend_connect_failed(b, strerror(err));
+	else
+		backend_greet(b);
+}
+
+static void
+backend_connect(struct backend *b)
+{
+	const struct config_addr *a =
+	    &b->w->birth->cfg->addrs[b->host->addr];
+	int fd = io_connect((const struct sockaddr *)&a->sa, a->sa_len);
+
+	if (fd < 0) {
+		b->since_us = b->w->now_us;
+		backend_connect_failed(b, strerror(errno));
+		return;
+	}
+	b->io.fd = fd;
+	backend_set_state(b, BACKEND_CONNECTING);
+	backend_watch(b, EV_WRITE);
+	backend_arm(b);
+}
+
+/* False: the connection is lost. */
+static bool
+backend_read_greeting(struct backend *b)
+{
+	ssize_t n = b->svc->fn->greeted(b->svc->ext, &b->greeting,
+	    input_bytes(&b->in), b->in.len);
+
+	if (n < 0 || (size_t)n > b->in.len ||
+	    (n == 0 && b->in.len > BACKEND_GREET_MAX)) {
+		backend_connect_failed(b,
+		    "answers the greeting in a way we do not understand");
+		return false;
+	}
+	if (n > 0) {
+		input_eat(&b->in, (size_t)n);
+		backend_up(b);
+	}
+	return true;
+}
+
+static bool
+backend_reply_is_sane(const struct backend *b, ssize_t n,
+    const struct kvp_reply *r)
+{
+	const uint8_t *p = input_bytes(&b->in);
+	size_t most = (size_t)b->svc->cfg->max_packet + BUF_SCRATCH;
+
+	if (n < 0 || (size_t)n > b->in.len)
+		return false;
+	if (n == 0)
+		return r->need > b->in.len && r->need <= most;
+	return r->body.len == 0 || r->body.p < p ||
+	    r->body.p > p + n || r->body.len <= (size_t)(p + n - r->body.p);
+}
+
+/* The reply to the queue's first leg, if it is whole.  False: stop here. */
+static bool
+backend_read_reply(struct backend *b)
+{
+	struct leg *leg = TAILQ_FIRST(&b->legs);
+	struct kvp_reply r;
+	struct kvp_key key;
+	bool early;
+	ssize_t n;
+
+	if (leg == NULL || leg->start >= b->sent) {
+		backend_lose_desync(b, "closed, it sent a reply to nothing");
+		return false;
+	}
+	r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
+	key = (struct kvp_key){ .key = { leg->key, leg->key_len } };
+	n = b->svc->fn->decode(b->svc->ext, &b->conn, &leg->req->cmd, &key,
+	    leg->opaque, input_bytes(&b->in), b->in.len, &r);
+	if (!backend_reply_is_sane(b, n, &r)) {
+		legs_end(b, legs_take(b), KVP_FAIL_PROTOCOL);
+		backend_lose_desync(b, "closed, its reply made no sense");
+		return false;
+	}
+	b->need = n == 0 ? r.need : 0;
+	if (n == 0)
+		return false;
+	leg = legs_take(b);
+	early = leg->start + leg->size > b->sent;
+	input_eat(&b->in, (size_t)n);
+	b->swallow = r.swallow;
+	request_leg_replied(b, &leg, &r, b->in.lease);
+	if (!early && (r.flags & KVP_REPLY_FATAL) == 0)
+		return true;
+	backend_lose_desync(b, early ? "closed, it answered too early" :
+	    "closed, it did not understand a request");
+	return false;
+}
+
+static void
+backend_read_input(struct backend *b)
+{
+	size_t eat;
+
+	while (b->in.len > 0) {
+		if (b->state == BACKEND_GREETING) {
+			if (!backend_read_greeting(b) ||
+			    b->state == BACKEND_GREETING)
+				break;
+		} else if (b->swallow > 0) {
+			eat = (size_t)MIN(b->swallow, b->in.len);
+			input_eat(&b->in, eat);
+			b->swallow -= eat;
+		} else if (!backend_read_reply(b))
+			break;
+	}
+}
+
+/* Receive once, and read what has come. */
+static void
+backend_receive(struct backend *b)
+{
+	struct buf_pool *bufs = &b->w->bufs;
+	enum io_result res;
+	size_t room, n;
+	uint8_t *p;
+	int fd = b->io.fd;
+
+	if ((room = input_room(bufs, &b->in, b->need, &p)) == 0) {
+		backend_drop(b, "closed, out of memory");
+		return;
+	}
+	res = io_recv(fd, p, room, &n);
+	if (res == IO_EOF || res == IO_FAILED) {
+		backend_drop(b, res == IO_EOF ? "closed by the host" :
+		    strerror(errno));
+		return;
+	}
+	b->rx_more = n == room;
+	if (n > 0) {
+		b->in.len += (uint32_t)n;
+		b->rx_us = b->w->now_us;
+		counter_add(backend_count(b, HOST_BYTES_READ), n);
+	}
+	backend_read_input(b);
+	if (!input_settle(bufs, &b->in, b->need, true))
+		backend_drop(b, "closed, out of memory");
+}
+
+void
+backend_flush(struct backend *b)
+{
+	enum io_result res;
+	size_t n;
+
+	b->dirty = false;
+	if (b->state != BACKEND_UP)
+		return;
+	if (b->broken) {
+		backend_drop(b, "closed, out of memory");
+		return;
+	}
+	res = io_send(b->io.fd, &b->w->bufs, &b->out, &n);
+	b->sent += n;
+	counter_add(backend_count(b, HOST_BYTES_WRITTEN), n);
+	if (res == IO_FAILED) {
+		/* It may have said why; if not, the receive finds the end. */
+		backend_receive(b);
+		if (b->state == BACKEND_UP)
+			backend_watch(b, EV_READ);
+		return;
+	}
+	if ((res == IO_AGAIN) != b->blocked) {
+		b->blocked = res == IO_AGAIN;
+		backend_watch(b, b->blocked ? EV_READ | EV_WRITE : EV_READ);
+	}
+}
+
+static void
+backend_on_io(struct ev_loop *loop, ev_io *ev, int revents)
+{
+	struct backend *b = ev->data;
+
+	(void)loop;
+	if (b->state == BACKEND_CONNECTING)
+		backend_on_connected(b);
+	else if (revents & EV_READ)
+		backend_receive(b);
+	/* Only if it is still the connection that waited to be writable. */
+	if (revents & EV_WRITE && b->blocked)
+		backend_flush(b);
+	turn_work(b->w, 0);
+}
+
+void
+backend_init(struct backend *b, struct service *svc,
+    const struct config_host *host, unsigned index, unsigned number)
+{
+	struct worker *w = svc->w;
+
+	*b = (struct backend){
+		.w = w, .svc = svc, .host = host, .index = index,
+		.number = number, .entry = w->birth->host_entry[host->addr]
+	};
+	TAILQ_INIT(&b->legs);
+	ev_io_init(&b->io, backend_on_io, -1, 0);
+	ev_timer_init(&b->timer, backend_on_timer, 0., 0.);
+	b->io.data = b->timer.data = b;
+	/* A reply that is here counts as in time, even after a stall. */
+	ev_set_priority(&b->io, 1);
+	w->backends_unsettled++;
+	backend_connect(b);
+}
+
+void
+backend_fini(struct backend *b)
+{
+	struct leg *leg;
+
+	ev_timer_stop(b->w->loop, &b->timer);
+	while ((leg = legs_take(b)) != NULL)
+		request_leg_free(&leg);
+	if (b->io.fd >= 0)
+		backend_disconnect(b);
+	chain_clear(&b->w->bufs, &b->out);
+}

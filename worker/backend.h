@@ -1,0 +1,83 @@
+/*
+ * backend.h: one connection to one host.
+ *
+ * It connects, greets, and is used when the greeting was answered; reconnects
+ * by itself, at once or with growing pauses.  Legs are queued at any time
+ * while it is up or is being renewed after a connection that worked; a host
+ * that could not be reached fails its legs at once.  Replies come in the order
+ * of the queue; the extension checks that each belongs to its leg.
+ */
+#ifndef WORKER_BACKEND_H
+#define WORKER_BACKEND_H
+
+#include "shared/log.h"
+#include "worker/core.h"
+#include "worker/request.h"
+
+enum backend_state {
+	BACKEND_DOWN,		/* waits for its next try */
+	BACKEND_CONNECTING,
+	BACKEND_GREETING,
+	BACKEND_UP
+};
+
+struct backend {
+	ev_io		 io;
+	ev_timer	 timer;
+	struct worker	*w;
+	struct service	*svc;
+	const struct config_host *host;
+	unsigned	 index;		/* of the host in its group */
+	unsigned	 entry;		/* of the host in the shared table */
+	unsigned	 number;	/* for the log */
+	enum backend_state state;
+	bool		 failing;	/* the last try failed: no queueing */
+	bool		 settled;	/* was tried once */
+	bool		 dirty;		/* in w->dirty_backends */
+	bool		 blocked;	/* waits to be writable */
+	bool		 broken;	/* half a frame is queued */
+	bool		 rx_more;	/* a receive filled its room */
+	STAILQ_ENTRY(backend) dirty_next;
+	struct kvp_conn	 conn;		/* the dialect, once greeted */
+	struct kvp_conn	 greeting;	/* of the connection in the making */
+	struct leg_queue legs;		/* in the order they were encoded */
+	unsigned	 n_legs;
+	struct leg	*due;		/* the first that is not abandoned */
+	uint32_t	 opaque;	/* the next leg's */
+	uint64_t	 queued;	/* bytes ever queued and ever sent */
+	uint64_t	 sent;
+	struct chain	 out;		/* the bytes between the two */
+	struct input	 in;
+	size_t		 need;
+	uint64_t	 swallow;
+	uint64_t	 armed_us;	/* when the timer fires; 0: it does not */
+	uint64_t	 rx_us;		/* when bytes came last */
+	uint64_t	 event_us;	/* when silence was counted last */
+	uint64_t	 since_us;	/* when it came to its state */
+	unsigned	 quick_deaths;	/* connections that died young */
+	int64_t		 pause_ms;	/* before the next try */
+	struct log_gate	 gate;
+};
+
+/* B is the caller's memory; it starts to connect. */
+void	 backend_init(struct backend *b, struct service *svc,
+	    const struct config_host *host, unsigned index, unsigned number);
+/* Close it; its legs are gone without an answer. */
+void	 backend_fini(struct backend *b);
+
+/* Queue LEG, to be written at the end of this turn: KEY's part of its
+ * command, with bytes that lie in SRC (NULL: nowhere special).  Never blocks.
+ * -1, or an enum kvp_fail that says why not: the leg is still the caller's. */
+int	 backend_add(struct backend *b, struct leg *leg,
+	    const struct kvp_key *key, struct lease *src) MUST_CHECK;
+
+static inline uint64_t
+backend_recv_timeout_us(const struct backend *b)
+{
+	return (uint64_t)b->svc->cfg->recv_timeout_ms * 1000;
+}
+
+/* Send what is queued; turn.c's. */
+void	 backend_flush(struct backend *b);
+
+#endif /* WORKER_BACKEND_H */

@@ -1,0 +1,537 @@
+#include "worker/client.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "shared/log.h"
+#include "worker/io.h"
+
+enum {
+	CLIENT_BUDGET = 256,		/* keys of one client in a turn */
+	CLIENT_WINDOW_FIRST = 32,	/* legs, before any has been answered */
+	CLIENT_LINGER_US = 1000000,
+	CLIENT_LINGER_BYTES = 16 * 1024 * 1024
+};
+
+static const char *const client_state_name[] = {
+	[CLIENT_OPEN] = "open",
+	[CLIENT_CLOSING] = "closing",
+	[CLIENT_LINGERING] = "lingering",
+	[CLIENT_CLOSED] = "closed",
+};
+
+/* Have the loop watch for what C can use now. */
+static void
+client_watch(struct client *c)
+{
+	struct ev_loop *loop = c->w->loop;
+	int events = 0;
+
+	if (c->state == CLIENT_LINGERING || (c->state == CLIENT_OPEN &&
+	    !c->eof && !c->stalled && !c->is_ready && !c->w->draining))
+		events |= EV_READ;
+	if (c->blocked)
+		events |= EV_WRITE;
+	if (ev_is_active(&c->io)) {
+		if ((c->io.events & (EV_READ | EV_WRITE)) == events)
+			return;
+		ev_io_stop(loop, &c->io);
+	}
+	if (events == 0)
+		return;
+	ev_io_set(&c->io, c->io.fd, events);
+	ev_io_start(loop, &c->io);
+}
+
+static void
+client_set_state(struct client *c, enum client_state state)
+{
+	static const unsigned edges[] = {
+		[CLIENT_OPEN] = 1 << CLIENT_CLOSING | 1 << CLIENT_CLOSED,
+		[CLIENT_CLOSING] = 1 << CLIENT_LINGERING | 1 << CLIENT_CLOSED,
+		[CLIENT_LINGERING] = 1 << CLIENT_CLOSED,
+		[CLIENT_CLOSED] = 0,
+	};
+	struct worker *w = c->w;
+
+	ASSERT(edges[c->state] & 1u << state);
+	if (log_wants(LOG_DEBUG))
+		log_debug("c%llu: %s -> %s", (unsigned long long)c->id,
+		    client_state_name[c->state], client_state_name[state]);
+	if (state == CLIENT_LINGERING) {
+		TAILQ_REMOVE(&w->all_clients, c, link);
+		TAILQ_INSERT_TAIL(&w->lingering, c, link);
+	} else if (state == CLIENT_CLOSED) {
+		if (c->state == CLIENT_LINGERING)
+			TAILQ_REMOVE(&w->lingering, c, link);
+		else
+			TAILQ_REMOVE(&w->all_clients, c, link);
+		STAILQ_INSERT_TAIL(&w->graveyard, c, dead_next);
+	}
+	c->state = (uint8_t)state;
+}
+
+void
+client_close(struct client *c, enum counter reason)
+{
+	struct worker *w = c->w;
+
+	if (c->state == CLIENT_CLOSED)
+		return;
+	/* What began as another close keeps its reason. */
+	worker_count(w, c->state == CLIENT_OPEN ? reason :
+	    COUNTER_CLOSE_CLIENT + (enum counter)c->reason, 1);
+	counter_sub(&w->slot->counter[COUNTER_CLIENTS], 1);
+	client_set_state(c, CLIENT_CLOSED);
+	request_orphan_all(c);
+	ev_io_stop(w->loop, &c->io);
+	(void)close(c->io.fd);
+	c->io.fd = -1;
+	input_clear(&w->bufs, &c->in);
+	chain_clear(&w->bufs, &c->out);
+	worker_client_gone(w);
+}
+
+void
+client_free(struct client **client)
+{
+	struct client *c = *client;
+
+	*client = NULL;
+	ASSERT(c->state == CLIENT_CLOSED && !c->is_ready && !c->dirty);
+	slab_put(&c->w->clients, &c);
+}
+
+void
+client_mark_dirty(struct client *c)
+{
+	if (c->dirty || c->state == CLIENT_CLOSED)
+		return;
+	c->dirty = true;
+	STAILQ_INSERT_TAIL(&c->w->dirty_clients, c, dirty_next);
+}
+
+static void
+client_mark_ready(struct client *c)
+{
+	if (c->is_ready || c->state != CLIENT_OPEN)
+		return;
+	c->is_ready = true;
+	STAILQ_INSERT_TAIL(&c->w->ready, c, ready_next);
+}
+
+void
+client_break(struct client *c)
+{
+	c->broken = true;
+	client_mark_dirty(c);
+}
+
+void
+client_finish(struct client *c, enum counter reason)
+{
+	if (c->state != CLIENT_OPEN)
+		return;
+	c->reason = (uint8_t)(reason - COUNTER_CLOSE_CLIENT);
+	client_set_state(c, CLIENT_CLOSING);
+	client_mark_dirty(c);
+}
+
+/* All is answered and sent: tell the peer, and give it time to read that
+ * before unread input of its own could reset the connection. */
+static void
+client_linger(struct client *c)
+{
+	struct worker *w = c->w;
+
+	if (c->eof) {
+		client_close(c, COUNTER_CLOSE_CLIENT);
+		return;
+	}
+	client_set_state(c, CLIENT_LINGERING);
+	input_clear(&w->bufs, &c->in);
+	io_shutdown(c->io.fd);
+	c->linger_us = w->now_us + CLIENT_LINGER_US;
+	if (TAILQ_FIRST(&w->lingering) == c) {
+		ev_timer_stop(w->loop, &w->linger_timer);
+		ev_timer_set(&w->linger_timer, CLIENT_LINGER_US / 1e6, 0.);
+		ev_timer_start(w->loop, &w->linger_timer);
+	}
+	client_watch(c);
+}
+
+void
+client_on_linger_timer(struct ev_loop *loop, ev_timer *ev, int revents)
+{
+	struct worker *w = ev->data;
+	struct client *c;
+
+	(void)revents;
+	turn_now(w);
+	while ((c = TAILQ_FIRST(&w->lingering)) != NULL &&
+	    c->linger_us <= w->now_us)
+		client_close(c, COUNTER_CLOSE_CLIENT);
+	if (c == NULL)
+		return;
+	ev_timer_set(ev, (double)(c->linger_us - w->now_us + 1000) / 1e6, 0.);
+	ev_timer_start(loop, ev);
+}
+
+/*
+ * What may be done now.
+ */
+
+/* May C have another leg?  A window of them, fewer while its values are
+ * large, and not while too much waits for it. */
+static bool
+client_may_issue(const struct client *c)
+{
+	size_t most = (size_t)c->svc->cfg->client_buffer;
+
+	if (c->in_flight >= c->window || c->out.len >= most || c->kept >= most)
+		return false;
+	if ((size_t)c->in_flight * c->value_len > 4 * most)
+		return false;
+	return c->feeding == NULL || request_has_room(c->feeding);
+}
+
+void
+client_wake(struct client *c)
+{
+	if (!c->stalled || !client_may_issue(c))
+		return;
+	c->stalled = false;
+	client_mark_ready(c);
+}
+
+void
+client_leg_ended(struct client *c, size_t len)
+{
+	c->in_flight--;
+	c->value_len = (uint32_t)((c->value_len * (uint64_t)7 + len) / 8);
+	if (c->window < (uint32_t)c->svc->cfg->client_window)
+		c->window++;
+	if (c->stalled)
+		client_wake(c);
+}
+
+/* Nothing is under way: a request boundary. */
+static bool
+client_is_idle(const struct client *c)
+{
+	return STAILQ_EMPTY(&c->reqs) && chain_is_empty(&c->out) &&
+	    !c->is_ready && !c->stalled;
+}
+
+/* What follows from what was just done. */
+static void
+client_after(struct client *c)
+{
+	if (c->state == CLIENT_CLOSED || c->state == CLIENT_LINGERING)
+		return;
+	if (client_is_idle(c)) {
+		if (c->state == CLIENT_CLOSING) {
+			client_linger(c);
+			return;
+		}
+		if (c->eof) {
+			client_close(c, COUNTER_CLOSE_CLIENT);
+			return;
+		}
+		if (c->w->draining) {
+			client_finish(c, COUNTER_CLOSE_STOP);
+			return;
+		}
+	}
+	client_watch(c);
+}
+
+void
+client_drain(struct client *c)
+{
+	client_after(c);
+}
+
+/*
+ * Parsing.
+ */
+
+/* Issue keys of the multi-key command at the input's start; how many. */
+static unsigned
+client_feed(struct client *c, unsigned budget)
+{
+	const struct kvp_ext *fn = c->svc->fn;
+	struct kvp_slice keys;
+	uint8_t room[KVP_KEY_MAX];
+	struct kvp_key key;
+	unsigned n = 0;
+
+	keys.p = input_bytes(&c->in) + c->feed_keys;
+	keys.len = c->feed_len;
+	/* A failed request leaves its client, and its other keys go unasked. */
+	while (c->feeding != NULL && n < budget && client_may_issue(c)) {
+		if (!fn->next_key(c->svc->ext, &c->feeding->cmd, keys,
+		    &c->feed_at, &key, room)) {
+			c->feeding = NULL;
+			break;
+		}
+		n++;
+		request_feed(c->feeding, &key, c->in.lease);
+	}
+	if (c->feeding == NULL) {
+		input_eat(&c->in, c->feed_frame);
+		c->feed_frame = 0;
+	}
+	return n;
+}
+
+static bool
+client_slice_is_within(const struct client *c, const struct kvp_request *found,
+    ssize_t n, struct kvp_slice s)
+{
+	const uint8_t *p = input_bytes(&c->in);
+
+	if (s.len == 0)
+		return true;
+	if (s.p >= p && s.p <= p + n)
+		return s.len <= (size_t)(p + n - s.p);
+	p = found->room;
+	return s.p >= p && s.p <= p + sizeof(found->room) &&
+	    s.len <= (size_t)(p + sizeof(found->room) - s.p);
+}
+
+/* An extension is believed only what can be true. */
+static void
+client_check_found(const struct client *c, const struct kvp_request *found,
+    ssize_t n)
+{
+	ASSERT(found->cmd.class <= KVP_LOCAL);
+	if (found->cmd.class == KVP_READ || found->cmd.class == KVP_WRITE) {
+		ASSERT(found->key.key.len <= KVP_KEY_MAX);
+		ASSERT(client_slice_is_within(c, found, n, found->key.key));
+		ASSERT(client_slice_is_within(c, found, n, found->key.body));
+		if (found->cmd.flags & KVP_CMD_MANY)
+			ASSERT(client_slice_is_within(c, found, n,
+			    found->keys) && found->cmd.n_keys > 0);
+	}
+	ASSERT(found->note.len <= KVP_NOTE_MAX);
+	ASSERT(client_slice_is_within(c, found, n, found->note));
+}
+
+/* Parse and start one request.  False: more bytes are needed, or C closes. */
+static bool
+client_parse(struct client *c)
+{
+	struct kvp_request found;
+	ssize_t n;
+
+	/* Not the whole of it: the parser's room is large. */
+	found.cmd = (struct kvp_cmd){ .class = KVP_LOCAL };
+	found.key = (struct kvp_key){ { NULL, 0 }, { NULL, 0 } };
+	found.keys = found.note = (struct kvp_slice){ NULL, 0 };
+	found.swallow = found.need = 0;
+	n = c->svc->fn->parse(c->svc->ext, &c->conn, input_bytes(&c->in),
+	    c->in.len, &found);
+	if (n < 0) {
+		client_finish(c, COUNTER_CLOSE_BAD);
+		return false;
+	}
+	if (n == 0) {
+		ASSERT(found.need > c->in.len);
+		c->need = found.need;
+		if (c->need > (size_t)c->svc->cfg->max_packet + BUF_SCRATCH)
+			client_finish(c, COUNTER_CLOSE_TOO_LONG);
+		return false;
+	}
+	ASSERT((size_t)n <= c->in.len);
+	client_check_found(c, &found, n);
+	c->need = 0;
+	c->swallow = found.swallow;
+	c->feeding = request_start(c, &found, c->in.lease);
+	if (c->feeding == NULL) {
+		input_eat(&c->in, (size_t)n);
+		return true;
+	}
+	c->feed_at = 0;
+	c->feed_keys = (size_t)(found.keys.p - input_bytes(&c->in));
+	c->feed_len = found.keys.len;
+	c->feed_frame = (size_t)n;
+	return true;
+}
+
+static void
+client_swallow(struct client *c)
+{
+	size_t n = (size_t)MIN(c->swallow, c->in.len);
+
+	input_eat(&c->in, n);
+	c->swallow -= n;
+}
+
+/* Parse and start what is there, within the budget; how many keys. */
+static unsigned
+client_run_input(struct client *c)
+{
+	unsigned n = 0;
+
+	while (c->state == CLIENT_OPEN && c->in.len > 0 && !c->broken) {
+		if (c->feed_frame == 0 && c->swallow > 0) {
+			client_swallow(c);
+			continue;
+		}
+		if (n >= CLIENT_BUDGET) {
+			client_mark_ready(c);
+			break;
+		}
+		if (!client_may_issue(c)) {
+			c->stalled = true;
+			worker_count(c->w, COUNTER_PAUSES, 1);
+			break;
+		}
+		if (c->feed_frame > 0)
+			n += client_feed(c, CLIENT_BUDGET - n);
+		else if (client_parse(c))
+			n++;
+		else
+			break;
+	}
+	return n;
+}
+
+void
+client_run(struct client *c)
+{
+	unsigned n;
+
+	c->is_ready = false;
+	if (c->state != CLIENT_OPEN)
+		return;
+	n = client_run_input(c);
+	if (c->state != CLIENT_OPEN)
+		input_clear(&c->w->bufs, &c->in);
+	else if (!input_settle(&c->w->bufs, &c->in, c->need, false))
+		client_close(c, COUNTER_CLOSE_MEMORY);
+	client_after(c);
+	turn_work(c->w, n);
+}
+
+/*
+ * Bytes.
+ */
+
+static void
+client_on_linger_readable(struct client *c)
+{
+	struct input none = { NULL, 0, 0 };
+	enum io_result res;
+	size_t room, n;
+	uint8_t *p;
+
+	if ((room = input_room(&c->w->bufs, &none, 0, &p)) == 0) {
+		client_close(c, COUNTER_CLOSE_MEMORY);
+		return;
+	}
+	res = io_recv(c->io.fd, p, room, &n);
+	input_clear(&c->w->bufs, &none);
+	c->lingered += n;
+	if (res == IO_EOF || res == IO_FAILED ||
+	    c->lingered > CLIENT_LINGER_BYTES)
+		client_close(c, COUNTER_CLOSE_CLIENT);
+}
+
+static void
+client_on_readable(struct client *c)
+{
+	struct buf_pool *bufs = &c->w->bufs;
+	enum io_result res;
+	size_t room, n;
+	uint8_t *p;
+
+	if ((room = input_room(bufs, &c->in, c->need, &p)) == 0) {
+		client_close(c, COUNTER_CLOSE_MEMORY);
+		return;
+	}
+	res = io_recv(c->io.fd, p, room, &n);
+	switch (res) {
+	case IO_DONE:
+		c->in.len += (uint32_t)n;
+		worker_count(c->w, COUNTER_BYTES_READ, n);
+		break;
+	case IO_AGAIN:
+		break;
+	case IO_EOF:
+		c->eof = true;
+		break;
+	case IO_FAILED:
+		client_close(c, errno == ECONNRESET ? COUNTER_CLOSE_CLIENT :
+		    COUNTER_CLOSE_ERROR);
+		return;
+	}
+	client_run(c);
+}
+
+void
+client_flush(struct client *c)
+{
+	enum io_result res;
+	size_t n;
+
+	c->dirty = false;
+	if (c->state == CLIENT_CLOSED || c->state == CLIENT_LINGERING)
+		return;
+	if (c->broken) {
+		client_close(c, COUNTER_CLOSE_MEMORY);
+		return;
+	}
+	res = io_send(c->io.fd, &c->w->bufs, &c->out, &n);
+	worker_count(c->w, COUNTER_BYTES_WRITTEN, n);
+	if (res == IO_FAILED) {
+		client_close(c, COUNTER_CLOSE_CLIENT);
+		return;
+	}
+	c->blocked = res == IO_AGAIN;
+	client_wake(c);
+	client_after(c);
+}
+
+static void
+client_on_io(struct ev_loop *loop, ev_io *ev, int revents)
+{
+	struct client *c = ev->data;
+
+	(void)loop;
+	if (revents & EV_WRITE)
+		client_mark_dirty(c);
+	if ((revents & EV_READ) == 0 || c->is_ready)
+		return;
+	if (c->state == CLIENT_LINGERING)
+		client_on_linger_readable(c);
+	else if (c->state == CLIENT_OPEN)
+		client_on_readable(c);
+}
+
+void
+client_new(struct service *svc, int fd)
+{
+	struct worker *w = svc->w;
+	struct client *c = slab_get(&w->clients);
+
+	if (c == NULL) {
+		(void)close(fd);
+		worker_count(w, COUNTER_ACCEPT_ERRORS, 1);
+		return;
+	}
+	*c = (struct client){
+		.w = w, .svc = svc, .id = w->next_client_id++,
+		.state = CLIENT_OPEN,
+		.window = (uint32_t)MIN(CLIENT_WINDOW_FIRST,
+		    svc->cfg->client_window)
+	};
+	STAILQ_INIT(&c->reqs);
+	ev_io_init(&c->io, client_on_io, fd, 0);
+	c->io.data = c;
+	TAILQ_INSERT_TAIL(&w->all_clients, c, link);
+	worker_count(w, COUNTER_CLIENTS, 1);
+	worker_count(w, COUNTER_CLIENTS_TOTAL, 1);
+	client_watch(c);
+}

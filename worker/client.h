@@ -1,0 +1,86 @@
+/*
+ * client.h: one client connection.
+ *
+ * Bytes are received into the worker's scratch buffer and parsed there; only
+ * an unfinished rest is kept.  A client is not read while a window of its legs
+ * is in flight or too much waits for it.  A close after an answer lingers, or
+ * the peer might never see the answer.
+ */
+#ifndef WORKER_CLIENT_H
+#define WORKER_CLIENT_H
+
+#include "worker/core.h"
+#include "worker/request.h"
+
+enum client_state {
+	CLIENT_OPEN,
+	CLIENT_CLOSING,		/* reads no more; closes when answered */
+	CLIENT_LINGERING,	/* told the peer; waits for its EOF */
+	CLIENT_CLOSED		/* in the graveyard */
+};
+
+struct client {
+	ev_io		 io;
+	struct worker	*w;
+	struct service	*svc;
+	uint64_t	 id;
+	TAILQ_ENTRY(client) link;	/* w->all_clients or w->lingering */
+	STAILQ_ENTRY(client) dirty_next, ready_next, dead_next;
+	struct request_queue reqs;	/* in the order of arrival */
+	struct request	*feeding;	/* the last one, its keys not all issued */
+	size_t		 feed_at;	/* where next_key goes on */
+	size_t		 feed_keys;	/* its keys, from the input's start */
+	size_t		 feed_len;
+	size_t		 feed_frame;	/* its frame, still in the input */
+	struct kvp_conn	 conn;
+	struct input	 in;
+	size_t		 need;
+	uint64_t	 swallow;
+	struct chain	 out;
+	size_t		 kept;		/* bytes of answers not in their turn */
+	uint32_t	 in_flight;	/* legs */
+	uint32_t	 window;	/* legs it may have; grows */
+	uint32_t	 value_len;	/* of its recent values, about */
+	uint64_t	 wrote_mark;	/* backend.c's, sorting lost legs: C has a
+					 * write behind the leg it looks at */
+	uint64_t	 linger_us;	/* when lingering ends */
+	size_t		 lingered;	/* bytes discarded meanwhile */
+	uint8_t		 state;		/* client_set_state's alone */
+	uint8_t		 reason;	/* enum counter - COUNTER_CLOSE_CLIENT */
+	bool		 eof;		/* the peer sends no more */
+	bool		 stalled;	/* may not issue now */
+	bool		 blocked;	/* waits to be writable */
+	bool		 broken;	/* out of memory: close it */
+	bool		 dirty, is_ready;
+};
+
+/* Take over the accepted descriptor FD; it is closed where that fails. */
+void	 client_new(struct service *svc, int fd);
+/* A closed one, by turn.c. */
+void	 client_free(struct client **c);
+
+/* Parse and start what C has sent, within its budget. */
+void	 client_run(struct client *c);
+/* Write what C's requests have answered. */
+void	 client_flush(struct client *c);
+
+/* C has output to be written at the end of this turn. */
+void	 client_mark_dirty(struct client *c);
+/* Something that C waited for has happened. */
+void	 client_wake(struct client *c);
+/* A leg of C ended, with a value of LEN bytes. */
+void	 client_leg_ended(struct client *c, size_t len);
+/* There is no memory for what C must be sent: close it at the end of the
+ * turn. */
+void	 client_break(struct client *c);
+/* At once, without lingering; REASON is one of COUNTER_CLOSE_*. */
+void	 client_close(struct client *c, enum counter reason);
+/* No more is read; close when all is answered. */
+void	 client_finish(struct client *c, enum counter reason);
+/* The worker drains: C closes at its next request boundary. */
+void	 client_drain(struct client *c);
+
+void	 client_on_linger_timer(struct ev_loop *loop, ev_timer *ev,
+	    int revents);
+
+#endif /* WORKER_CLIENT_H */

@@ -1,0 +1,104 @@
+/*
+ * core.h: what the files of a worker share: the worker itself, its services,
+ * and its turns.
+ *
+ * A turn is one round of the event loop.  In it all that is readable is read
+ * and queued; before the loop waits again, every backend with something to
+ * say gets one write and then every client gets one.  What was closed is
+ * freed last, so that no callback on the stack meets freed memory.
+ */
+#ifndef WORKER_CORE_H
+#define WORKER_CORE_H
+
+#include <sys/queue.h>
+
+#include <ev.h>
+
+#include "ext/kvp_ext.h"
+#include "shared/buf.h"
+#include "worker/worker.h"
+
+struct backend;
+struct client;
+struct listener;
+struct pool;
+struct route;
+
+/* One section with extension=: a port, a protocol, a group of hosts. */
+struct service {
+	struct worker	*w;
+	const struct config_service *cfg;
+	const struct kvp_ext *fn;
+	void		*ext;		/* first argument of all of fn */
+	struct pool	*pool;		/* connections to the group's hosts */
+	struct route	*route;		/* key -> host */
+	struct listener	*listener;
+};
+
+STAILQ_HEAD(client_queue, client);
+STAILQ_HEAD(backend_queue, backend);
+TAILQ_HEAD(client_list, client);
+
+struct worker {
+	struct ev_loop	*loop;
+	const struct worker_birth *birth;
+	struct shm_slot	*slot;		/* our counters */
+	uint64_t	 now_us;	/* monotonic, see turn_now */
+	struct buf_pool	 bufs;
+	struct slab	 clients, requests, legs_small, legs_large;
+	uint8_t		 room[KVP_ROOM + KVP_KEY_MAX + KVP_NOTE_MAX];
+	struct service	*services;
+	size_t		 n_services;
+
+	/* this turn's */
+	struct backend_queue dirty_backends;	/* have bytes to send */
+	struct client_queue dirty_clients;
+	struct client_queue ready;	/* have whole requests unparsed */
+	struct client_queue graveyard;	/* closed */
+	unsigned	 work;		/* commands started since the last flush */
+	uint64_t	 flushed_us;
+
+	struct client_list all_clients;
+	struct client_list lingering;	/* in order of their deadlines */
+	uint64_t	 next_client_id;
+	uint64_t	 write_mark;	/* see client.wrote_mark */
+	unsigned	 backends_unsettled;	/* not yet up or down */
+	bool		 serving;	/* the listeners are open */
+	bool		 draining;
+	ev_prepare	 prepare;
+	ev_check	 check;
+	ev_idle		 idle;		/* runs while `ready` is not empty */
+	ev_timer	 linger_timer;
+	ev_timer	 drain_timer;
+	ev_io		 control;
+};
+
+/* This worker's counter C, and its counters of the host in entry HOST. */
+static inline void
+worker_count(struct worker *w, enum counter c, uint64_t n)
+{
+	counter_add(&w->slot->counter[c], n);
+}
+
+static inline counter_cell *
+worker_host(struct worker *w, unsigned host)
+{
+	return w->slot->host[host];
+}
+
+/* Every backend has been tried once: serve.  Called by backend.c. */
+void	 worker_backend_settled(struct worker *w);
+/* A client is gone; the last one ends a drain. */
+void	 worker_client_gone(struct worker *w);
+
+/* turn.c */
+void	 turn_init(struct worker *w);
+void	 turn_fini(struct worker *w);
+/* Read the clock again: w->now_us. */
+void	 turn_now(struct worker *w);
+/* The end of a callback that started N commands: read the clock, and flush
+ * where the turn has become long.  May close clients and backends (they are
+ * freed later). */
+void	 turn_work(struct worker *w, unsigned n);
+
+#endif /* WORKER_CORE_H */

@@ -1,0 +1,111 @@
+#include "worker/io.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <errno.h>
+#include <unistd.h>
+
+enum { IO_IOV = 64 };
+
+enum io_result
+io_recv(int fd, void *p, size_t room, size_t *n)
+{
+	ssize_t got = recv(fd, p, room, 0);
+
+	*n = 0;
+	if (got > 0) {
+		*n = (size_t)got;
+		return IO_DONE;
+	}
+	if (got == 0)
+		return IO_EOF;
+	return errno == EAGAIN || errno == EINTR ? IO_AGAIN : IO_FAILED;
+}
+
+enum io_result
+io_send(int fd, struct buf_pool *pool, struct chain *chain, size_t *n)
+{
+	struct iovec iov[IO_IOV];
+	struct msghdr msg = { .msg_iov = iov };
+	ssize_t sent;
+
+	*n = 0;
+	while (!chain_is_empty(chain)) {
+		msg.msg_iovlen = (size_t)chain_iov(chain, iov, IO_IOV);
+		if (msg.msg_iovlen == 1)
+			sent = send(fd, iov[0].iov_base, iov[0].iov_len,
+			    MSG_NOSIGNAL);
+		else
+			sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+		if (sent < 0) {
+			if (errno == EINTR)
+				continue;
+			return errno == EAGAIN ? IO_AGAIN : IO_FAILED;
+		}
+		*n += (size_t)sent;
+		chain_drop(pool, chain, (size_t)sent);
+	}
+	return IO_DONE;
+}
+
+/* Replies are written when they are complete, so waiting for more to send
+ * would only cost time. */
+static void
+io_set_nodelay(int fd, int family)
+{
+	int one = 1;
+
+	if (family != AF_UNIX)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+		    sizeof(one));
+}
+
+int
+io_accept(int listen_fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int fd;
+
+	fd = accept4(listen_fd, (struct sockaddr *)&sa, &len,
+	    SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		io_set_nodelay(fd, sa.ss_family);
+	return fd;
+}
+
+int
+io_connect(const struct sockaddr *sa, socklen_t len)
+{
+	int fd, saved;
+
+	fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+	    0);
+	if (fd < 0)
+		return -1;
+	io_set_nodelay(fd, sa->sa_family);
+	if (connect(fd, sa, len) == 0 || errno == EINPROGRESS)
+		return fd;
+	saved = errno;
+	(void)close(fd);
+	errno = saved;
+	return -1;
+}
+
+int
+io_connected(int fd)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return errno;
+	return err;
+}
+
+void
+io_shutdown(int fd)
+{
+	(void)shutdown(fd, SHUT_WR);
+}

@@ -1,0 +1,40 @@
+/*
+ * io.h: sockets of a worker; the only place that receives and sends.
+ *
+ * Nothing here blocks.  Readiness becomes one of four results, so that no
+ * other file sees EAGAIN.
+ */
+#ifndef WORKER_IO_H
+#define WORKER_IO_H
+
+#include <sys/socket.h>
+
+#include "shared/buf.h"
+
+enum io_result {
+	IO_DONE,	/* bytes moved */
+	IO_AGAIN,	/* wait for readiness */
+	IO_EOF,		/* the peer has finished sending */
+	IO_FAILED	/* errno says why; close it */
+};
+
+/* At most ROOM bytes to P; *N of them came. */
+enum io_result io_recv(int fd, void *p, size_t room, size_t *n) MUST_CHECK;
+
+/* What CHAIN holds, as far as the socket takes it; *N went out and are gone
+ * from CHAIN.  IO_DONE: all of it. */
+enum io_result io_send(int fd, struct buf_pool *pool, struct chain *chain,
+    size_t *n) MUST_CHECK;
+
+/* Accept one connection: a descriptor, ready for use, or -1 with errno. */
+int	 io_accept(int listen_fd) MUST_CHECK;
+
+/* Begin to connect: a descriptor or -1 with errno.  When it is writable,
+ * io_connected says what came of it: 0 or an errno. */
+int	 io_connect(const struct sockaddr *sa, socklen_t len) MUST_CHECK;
+int	 io_connected(int fd) MUST_CHECK;
+
+/* No more will be sent; the peer sees EOF. */
+void	 io_shutdown(int fd);
+
+#endif /* WORKER_IO_H */

@@ -1,0 +1,196 @@
+#include "worker/legs.h"
+
+#include "worker/client.h"
+
+enum { LEGS_OUT_FIT = 16384 };		/* a segment of output */
+
+struct leg *
+legs_take(struct backend *b)
+{
+	struct leg *leg = TAILQ_FIRST(&b->legs);
+
+	if (leg == NULL)
+		return NULL;
+	if (b->due == leg)
+		b->due = TAILQ_NEXT(leg, next);
+	TAILQ_REMOVE(&b->legs, leg, next);
+	b->n_legs--;
+	return leg;
+}
+
+int
+legs_encode(struct backend *b, struct leg *leg, const struct kvp_key *key,
+    struct lease *src)
+{
+	struct buf_pool *bufs = &b->w->bufs;
+	struct kvp_out out = { .room = KVP_ROOM + key->key.len };
+	bool ok;
+
+	out.dst = chain_room(bufs, &b->out, out.room, LEGS_OUT_FIT);
+	if (out.dst == NULL)
+		return KVP_FAIL_MEMORY;
+	if (!b->svc->fn->encode(b->svc->ext, &b->conn, &leg->req->cmd, key,
+	    b->opaque, &out))
+		return KVP_FAIL_UNSUPPORTED;
+	ASSERT(out.len <= out.room);
+	leg->opaque = b->opaque++;
+	leg->start = b->queued;
+	leg->size = (uint32_t)(out.len + out.body.len + out.tail.len);
+	chain_extend(&b->out, out.len);
+	ok = out.body.len == 0 || (src != NULL ?
+	    chain_append_from(bufs, &b->out, src, out.body.p, out.body.len,
+	    LEGS_OUT_FIT) :
+	    chain_append(bufs, &b->out, out.body.p, out.body.len,
+	    LEGS_OUT_FIT));
+	ok = ok && (out.tail.len == 0 || chain_append(bufs, &b->out,
+	    out.tail.p, out.tail.len, LEGS_OUT_FIT));
+	b->queued += leg->size;
+	/* Half a frame is queued: the connection is of no use any more. */
+	if (!ok)
+		b->broken = true;
+	TAILQ_INSERT_TAIL(&b->legs, leg, next);
+	b->n_legs++;
+	if (b->due == NULL)
+		b->due = leg;
+	return -1;
+}
+
+void
+legs_end(struct backend *b, struct leg *leg, enum kvp_fail why)
+{
+	if (!leg->abandoned)
+		request_leg_failed(b, leg, why);
+	request_leg_free(&leg);
+}
+
+void
+legs_end_all(struct backend *b, struct leg_queue *legs, enum kvp_fail why)
+{
+	struct leg *leg;
+
+	while ((leg = TAILQ_FIRST(legs)) != NULL) {
+		TAILQ_REMOVE(legs, leg, next);
+		legs_end(b, leg, why);
+	}
+}
+
+void
+legs_clear(struct backend *b)
+{
+	TAILQ_INIT(&b->legs);
+	b->n_legs = 0;
+	b->due = NULL;
+	b->queued = b->sent = 0;
+	chain_clear(&b->w->bufs, &b->out);
+}
+
+/* Encode those of LEGS that are still awaited, again. */
+static void
+legs_add_again(struct backend *b, struct leg_queue *legs)
+{
+	struct kvp_key key = { .body = { NULL, 0 } };
+	struct leg *leg;
+	int why;
+
+	while ((leg = TAILQ_FIRST(legs)) != NULL) {
+		TAILQ_REMOVE(legs, leg, next);
+		key.key = (struct kvp_slice){ leg->key, leg->key_len };
+		if (leg->abandoned)
+			request_leg_free(&leg);
+		else if ((why = legs_encode(b, leg, &key, NULL)) >= 0)
+			legs_end(b, leg, (enum kvp_fail)why);
+	}
+}
+
+/* A read may be tried once more, in its time, if its client has not written
+ * there since: then it would not see what was there when it asked. */
+static bool
+legs_may_retry(const struct backend *b, const struct leg *leg)
+{
+	const struct client *c = leg->req->client;
+
+	return leg->req->cmd.class == KVP_READ && !leg->retried &&
+	    !leg->abandoned && c != NULL &&
+	    c->wrote_mark != b->w->write_mark &&
+	    b->w->now_us - leg->queued_us < backend_recv_timeout_us(b);
+}
+
+void
+legs_part_sent(struct backend *b, struct leg_queue *again,
+    struct leg_queue *lost)
+{
+	struct leg *leg, *prev;
+
+	b->w->write_mark++;
+	/* From the newest to the oldest, to know who has written since. */
+	for (leg = TAILQ_LAST(&b->legs, leg_queue); leg != NULL; leg = prev) {
+		prev = TAILQ_PREV(leg, leg_queue, next);
+		if (leg->start >= b->sent)
+			continue;
+		TAILQ_REMOVE(&b->legs, leg, next);
+		if (leg->req->cmd.class != KVP_READ && leg->req->client != NULL)
+			leg->req->client->wrote_mark = b->w->write_mark;
+		if (legs_may_retry(b, leg))
+			TAILQ_INSERT_HEAD(again, leg, next);
+		else
+			TAILQ_INSERT_HEAD(lost, leg, next);
+	}
+}
+
+void
+legs_requeue(struct backend *b, struct leg_queue *again)
+{
+	struct buf_pool *bufs = &b->w->bufs;
+	struct leg_queue unsent = TAILQ_HEAD_INITIALIZER(unsent);
+	struct chain bytes = b->out;
+	struct leg *leg;
+
+	/* What timed out before it was sent need not be sent any more. */
+	while ((leg = TAILQ_FIRST(&b->legs)) != NULL && leg->abandoned) {
+		TAILQ_REMOVE(&b->legs, leg, next);
+		request_leg_free(&leg);
+	}
+	if (leg != NULL)
+		chain_drop(bufs, &bytes, leg->start - b->sent);
+	else
+		chain_clear(bufs, &bytes);
+	TAILQ_CONCAT(&unsent, &b->legs, next);
+	b->out = (struct chain){ NULL, NULL, 0 };
+	legs_clear(b);
+
+	TAILQ_FOREACH(leg, again, next) {
+		leg->retried = true;
+		worker_count(b->w, COUNTER_RETRIES, 1);
+	}
+	legs_add_again(b, again);
+	if (b->due == NULL)
+		b->due = TAILQ_FIRST(&unsent);
+	while ((leg = TAILQ_FIRST(&unsent)) != NULL) {
+		TAILQ_REMOVE(&unsent, leg, next);
+		TAILQ_INSERT_TAIL(&b->legs, leg, next);
+		leg->start = b->queued;
+		b->queued += leg->size;
+		b->n_legs++;
+		worker_count(b->w, COUNTER_MOVED, 1);
+	}
+	chain_splice(bufs, &b->out, &bytes);
+}
+
+void
+legs_translate(struct backend *b)
+{
+	struct leg_queue reads = TAILQ_HEAD_INITIALIZER(reads);
+	struct leg_queue writes = TAILQ_HEAD_INITIALIZER(writes);
+	struct leg *leg;
+
+	while ((leg = TAILQ_FIRST(&b->legs)) != NULL) {
+		TAILQ_REMOVE(&b->legs, leg, next);
+		if (leg->req->cmd.class == KVP_READ)
+			TAILQ_INSERT_TAIL(&reads, leg, next);
+		else
+			TAILQ_INSERT_TAIL(&writes, leg, next);
+	}
+	legs_clear(b);
+	legs_end_all(b, &writes, KVP_FAIL_CLOSED);
+	legs_add_again(b, &reads);
+}

@@ -1,0 +1,581 @@
+#include "worker/request.h"
+
+#include <string.h>
+
+#include "worker/answer.h"
+#include "worker/backend.h"
+#include "worker/client.h"
+#include "worker/pool.h"
+#include "worker/route.h"
+#include "worker/status.h"
+
+/* A multi-key answer's part that came before its turn. */
+struct request_item {
+	struct chain	 chain;
+	bool		 here;
+};
+
+static const struct kvp_reply request_miss = { .class = KVP_REPLY_MISS };
+
+_Static_assert(COUNTER_FAIL_BACKUP - COUNTER_FAIL_NO_HOST ==
+    KVP_FAIL_BACKUP - KVP_FAIL_NO_HOST, "a counter for every reason");
+
+/*
+ * The lives of requests and legs.
+ */
+
+static struct request *
+request_new(struct service *svc, struct client *c, const struct kvp_cmd *cmd,
+    struct kvp_slice note)
+{
+	struct worker *w = svc->w;
+	struct request *req = slab_get(&w->requests);
+
+	if (req == NULL)
+		return NULL;
+	*req = (struct request){
+		.cmd = *cmd, .svc = svc, .client = c, .n_parts = 1,
+		.failed_host = UINT32_MAX
+	};
+	if (note.len > 0) {
+		ASSERT(note.len <= KVP_NOTE_MAX);
+		if ((req->note = lease_get(&w->bufs, note.len)) == NULL) {
+			slab_put(&w->requests, &req);
+			return NULL;
+		}
+		memcpy(req->note->data, note.p, note.len);
+		req->note_len = (uint32_t)note.len;
+	}
+	if (c != NULL)
+		STAILQ_INSERT_TAIL(&c->reqs, req, next);
+	return req;
+}
+
+static struct request_item *
+request_items(const struct request *req)
+{
+	return (struct request_item *)(void *)req->items->data;
+}
+
+static void
+request_drop_items(struct request *req)
+{
+	struct buf_pool *bufs = &req->svc->w->bufs;
+	uint32_t i;
+
+	if (req->items == NULL)
+		return;
+	for (i = 0; i < req->n_items; i++)
+		chain_clear(bufs, &request_items(req)[i].chain);
+	lease_put(bufs, &req->items);
+}
+
+/* Free REQ when neither client nor leg has it any more. */
+static void
+request_release(struct request *req)
+{
+	struct worker *w = req->svc->w;
+
+	if (req->client != NULL || req->n_legs > 0)
+		return;
+	chain_clear(&w->bufs, &req->reply);
+	request_drop_items(req);
+	if (req->note != NULL)
+		lease_put(&w->bufs, &req->note);
+	slab_put(&w->requests, &req);
+}
+
+/* REQ leaves its client: answered, or the client is gone.  Legs of it that
+ * are still out count no more. */
+static void
+request_leave(struct request *req)
+{
+	struct client *c = req->client;
+
+	c->in_flight -= req->n_issued - req->n_ended;
+	c->kept -= req->kept;
+	req->kept = 0;
+	if (c->feeding == req)
+		c->feeding = NULL;
+	req->client = NULL;
+	request_release(req);
+}
+
+void
+request_orphan_all(struct client *c)
+{
+	struct request *req;
+
+	while ((req = STAILQ_FIRST(&c->reqs)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->reqs, next);
+		request_leave(req);
+	}
+}
+
+static struct leg *
+leg_new(struct request *req, uint32_t index, struct kvp_slice key)
+{
+	struct worker *w = req->svc->w;
+	bool large = key.len > LEG_KEY_SMALL;
+	struct leg *leg;
+
+	ASSERT(key.len <= KVP_KEY_MAX);
+	leg = slab_get(large ? &w->legs_large : &w->legs_small);
+	if (leg == NULL)
+		return NULL;
+	leg->req = req;
+	leg->index = index;
+	leg->queued_us = w->now_us;
+	leg->key_len = (uint16_t)key.len;
+	leg->large = large;
+	leg->abandoned = false;
+	leg->retried = false;
+	if (key.len > 0)
+		memcpy(leg->key, key.p, key.len);
+	req->n_legs++;
+	return leg;
+}
+
+void
+request_leg_free(struct leg **leg)
+{
+	struct request *req = (*leg)->req;
+	struct worker *w = req->svc->w;
+
+	if ((*leg)->large)
+		slab_put(&w->legs_large, leg);
+	else
+		slab_put(&w->legs_small, leg);
+	req->n_legs--;
+	request_release(req);
+}
+
+/*
+ * The order of answers.
+ */
+
+static bool
+request_is_next(const struct request *req)
+{
+	return STAILQ_FIRST(&req->client->reqs) == req;
+}
+
+/* The chain for what is rendered of REQ now, in order. */
+static struct chain *
+request_chain(struct request *req)
+{
+	bool whole = (req->cmd.flags & KVP_CMD_MANY) == 0 &&
+	    req->cmd.class != KVP_EVERY;
+
+	if (req->committed || (whole && request_is_next(req)))
+		return &req->client->out;
+	return &req->reply;
+}
+
+/* A multi-key answer that has grown too large to keep goes out unfinished. */
+static void
+request_commit(struct request *req)
+{
+	struct client *c = req->client;
+
+	if (req->done || chain_is_empty(&req->reply) ||
+	    (!req->committed &&
+	    req->kept < (size_t)req->svc->cfg->client_buffer))
+		return;
+	chain_splice(&c->w->bufs, &c->out, &req->reply);
+	c->kept -= req->kept;
+	req->kept = 0;
+	req->committed = true;
+	client_mark_dirty(c);
+}
+
+void
+request_deliver(struct client *c)
+{
+	struct request *req;
+
+	while ((req = STAILQ_FIRST(&c->reqs)) != NULL && req->done) {
+		chain_splice(&c->w->bufs, &c->out, &req->reply);
+		STAILQ_REMOVE_HEAD(&c->reqs, next);
+		request_leave(req);
+	}
+	if (req != NULL)
+		request_commit(req);
+	client_mark_dirty(c);
+	client_wake(c);
+}
+
+/* REQ's answer is whole. */
+static void
+request_done(struct request *req)
+{
+	req->done = true;
+	if (request_is_next(req))
+		request_deliver(req->client);
+}
+
+static void
+request_fail(struct request *req)
+{
+	struct client *c = req->client;
+	struct worker *w = c->w;
+
+	chain_clear(&w->bufs, &req->reply);
+	request_drop_items(req);
+	c->kept -= req->kept;
+	req->kept = 0;
+	worker_count(w, COUNTER_FAILED_REQUESTS, 1);
+	answer_render_failure(req, request_chain(req));
+	request_done(req);
+}
+
+/*
+ * The parts of a multi-key answer.
+ */
+
+bool
+request_has_room(const struct request *req)
+{
+	return req->n_issued - req->n_rendered <
+	    (uint32_t)req->svc->cfg->client_window;
+}
+
+static struct request_item *
+request_item_slot(struct request *req, uint32_t index)
+{
+	struct worker *w = req->svc->w;
+	size_t size;
+
+	if (req->items == NULL) {
+		req->n_items = MIN(req->n_parts,
+		    (uint32_t)req->svc->cfg->client_window);
+		size = req->n_items * sizeof(struct request_item);
+		if ((req->items = lease_get(&w->bufs, size)) == NULL)
+			return NULL;
+		memset(req->items->data, 0, size);
+	}
+	return &request_items(req)[index % req->n_items];
+}
+
+/* What came early and has its turn now. */
+static void
+request_render_early(struct request *req)
+{
+	struct request_item *item;
+
+	if (req->items == NULL)
+		return;
+	for (;;) {
+		item = &request_items(req)[req->n_rendered % req->n_items];
+		if (!item->here)
+			break;
+		chain_splice(&req->svc->w->bufs, &req->reply, &item->chain);
+		item->here = false;
+		req->n_rendered++;
+	}
+}
+
+static void
+request_render_item(struct request *req, uint32_t index,
+    const struct kvp_key *key, const struct kvp_reply *r, struct lease *src)
+{
+	struct request_item *item;
+
+	if (req->cmd.class == KVP_EVERY || index == req->n_rendered) {
+		answer_render(req, &req->reply, key, r, KVP_PART_ITEM, src);
+		req->n_rendered++;
+		request_render_early(req);
+	} else if ((item = request_item_slot(req, index)) != NULL) {
+		answer_render(req, &item->chain, key, r, KVP_PART_ITEM, src);
+		item->here = true;
+	} else
+		client_break(req->client);
+	if (request_is_next(req))
+		request_commit(req);
+	client_wake(req->client);
+}
+
+/* One more part of REQ has ended; the last one ends the answer. */
+static void
+request_ended(struct request *req)
+{
+	if (req->n_ended < req->n_parts)
+		return;
+	if (req->failed_hosts != 0) {
+		request_fail(req);
+		return;
+	}
+	answer_render(req, &req->reply, NULL, NULL, KVP_PART_END, NULL);
+	request_done(req);
+}
+
+static void
+request_take_reply(struct request *req, uint32_t index,
+    const struct kvp_key *key, const struct kvp_reply *r, struct lease *src)
+{
+	if (req->cmd.flags & KVP_CMD_MANY || req->cmd.class == KVP_EVERY) {
+		request_render_item(req, index, key, r, src);
+		request_ended(req);
+		return;
+	}
+	answer_render(req, request_chain(req), key, r, KVP_PART_ONLY, src);
+	request_done(req);
+}
+
+/* One part of REQ has come to its end, with LEN bytes of value.  False: the
+ * client is gone or was answered already. */
+static bool
+request_end_part(struct request *req, size_t len)
+{
+	if (req->client == NULL)
+		return false;
+	req->n_ended++;
+	client_leg_ended(req->client, len);
+	return !req->done;
+}
+
+static void
+request_part_failed(struct request *req, uint32_t index,
+    const struct kvp_key *key, unsigned host, enum kvp_fail why)
+{
+	if (!request_end_part(req, 0))
+		return;
+	if (req->cmd.flags & KVP_CMD_MISS_OK && why != KVP_FAIL_MEMORY &&
+	    req->svc->cfg->read_failure == READ_FAILURE_MISS) {
+		worker_count(req->svc->w, COUNTER_FAILED_AS_MISS, 1);
+		request_take_reply(req, index, key, &request_miss, NULL);
+		return;
+	}
+	if (req->failed_host == UINT32_MAX) {
+		req->failed_host = host;
+		req->why = (uint8_t)why;
+	}
+	if (req->cmd.class == KVP_EVERY) {
+		req->failed_hosts |= (uint64_t)1 << MIN(host, 63);
+		request_ended(req);
+	} else
+		request_fail(req);
+}
+
+/*
+ * Issuing.
+ */
+
+static void
+request_count_failure(struct worker *w, const struct backend *b,
+    enum kvp_fail why)
+{
+	counter_cell *host;
+
+	worker_count(w, COUNTER_FAIL_NO_HOST + (enum counter)why, 1);
+	if (b == NULL)
+		return;
+	host = worker_host(w, b->entry);
+	counter_add(&host[HOST_FAILED], 1);
+	counter_add(&host[HOST_CONTINUOUS], 1);
+	counter_set(&host[HOST_LAST_FAILED_MS], w->now_us / 1000);
+}
+
+static void
+request_issue(struct request *req, struct backend *b,
+    const struct kvp_key *key, struct lease *src)
+{
+	uint32_t index = req->n_issued++;
+	struct leg *leg;
+	int why;
+
+	req->client->in_flight++;
+	if (b == NULL)
+		why = KVP_FAIL_NO_HOST;
+	else if ((leg = leg_new(req, index, key->key)) == NULL)
+		why = KVP_FAIL_MEMORY;
+	else if ((why = backend_add(b, leg, key, src)) < 0)
+		return;
+	else {
+		/* The request has its client, so it stays. */
+		request_leg_free(&leg);
+	}
+	request_count_failure(req->svc->w, b, (enum kvp_fail)why);
+	request_part_failed(req, index, key, b != NULL ? b->index : UINT32_MAX,
+	    (enum kvp_fail)why);
+}
+
+void
+request_feed(struct request *req, const struct kvp_key *key, struct lease *src)
+{
+	struct client *c = req->client;
+
+	if (req->n_issued + 1 == req->n_parts)
+		c->feeding = NULL;
+	request_issue(req, route_key(req->svc->route, key->key, c->id), key,
+	    src);
+}
+
+/* A command of one's own on the leg's connection, whose reply nobody awaits. */
+static void
+request_follow(struct backend *b, const struct leg *leg,
+    const struct kvp_key *key, const struct kvp_reply *r)
+{
+	struct service *svc = b->svc;
+	struct kvp_cmd next;
+	struct request *req;
+	struct leg *follow;
+
+	if (!svc->fn->follow(svc->ext, &leg->req->cmd, key, r, &next))
+		return;
+	req = request_new(svc, NULL, &next, (struct kvp_slice){ NULL, 0 });
+	if (req == NULL)
+		return;
+	if ((follow = leg_new(req, 0, key->key)) == NULL)
+		request_release(req);
+	else if (backend_add(b, follow, key, NULL) >= 0)
+		request_leg_free(&follow);
+	else
+		worker_count(svc->w, COUNTER_FOLLOW_UPS, 1);
+}
+
+/*
+ * What backends report.
+ */
+
+static void
+request_count_reply(struct worker *w, const struct backend *b,
+    const struct leg *leg, const struct kvp_reply *r)
+{
+	static const enum counter counter[] = {
+		[KVP_REPLY_HIT] = COUNTER_HITS,
+		[KVP_REPLY_MISS] = COUNTER_MISSES,
+		[KVP_REPLY_STORED] = COUNTER_STORED,
+		[KVP_REPLY_NOT_STORED] = COUNTER_NOT_STORED,
+		[KVP_REPLY_ERROR] = COUNTER_REPLY_ERRORS,
+	};
+	counter_cell *host = worker_host(w, b->entry);
+
+	ASSERT(r->class < ARRAY_LEN(counter));
+	if (leg->req->client != NULL)
+		worker_count(w, counter[r->class], 1);
+	if (leg->abandoned)
+		worker_count(w, COUNTER_LATE_REPLIES, 1);
+	if (r->flags & KVP_REPLY_FAILED) {
+		counter_add(&host[HOST_FAILED], 1);
+		counter_add(&host[HOST_CONTINUOUS], 1);
+		counter_set(&host[HOST_LAST_FAILED_MS], w->now_us / 1000);
+		return;
+	}
+	counter_set(&host[HOST_CONTINUOUS], 0);
+	counter_set(&host[HOST_LAST_GOOD_MS], w->now_us / 1000);
+}
+
+void
+request_leg_replied(struct backend *b, struct leg **legp,
+    const struct kvp_reply *r, struct lease *src)
+{
+	struct leg *leg = *legp;
+	struct kvp_key key = { .key = { leg->key, leg->key_len } };
+
+	request_count_reply(b->w, b, leg, r);
+	if (r->class == KVP_REPLY_HIT)
+		request_follow(b, leg, &key, r);
+	if (!leg->abandoned && request_end_part(leg->req, r->body.len))
+		request_take_reply(leg->req, leg->index, &key, r, src);
+	request_leg_free(legp);
+}
+
+void
+request_leg_failed(struct backend *b, struct leg *leg, enum kvp_fail why)
+{
+	struct kvp_key key = { .key = { leg->key, leg->key_len } };
+
+	ASSERT(!leg->abandoned);
+	leg->abandoned = true;
+	request_count_failure(b->w, b, why);
+	request_part_failed(leg->req, leg->index, &key, b->index, why);
+}
+
+/*
+ * Starting.
+ */
+
+static void
+request_count_start(struct worker *w, const struct kvp_cmd *cmd)
+{
+	worker_count(w, COUNTER_REQUESTS, 1);
+	if (cmd->class == KVP_READ) {
+		worker_count(w, COUNTER_READS, 1);
+		worker_count(w, COUNTER_KEYS_READ, MAX(cmd->n_keys, 1));
+	} else
+		worker_count(w, COUNTER_WRITES, 1);
+	if (cmd->flags & KVP_CMD_TOO_LARGE)
+		worker_count(w, COUNTER_TOO_LARGE, 1);
+}
+
+static void
+request_answer_local(struct request *req)
+{
+	struct client *c = req->client;
+	uint16_t flags = req->cmd.flags;
+
+	if (flags & KVP_CMD_BAD)
+		worker_count(c->w, COUNTER_BAD_REQUESTS, 1);
+	switch (req->cmd.local) {
+	case KVP_LOCAL_STATUS:
+		status_answer_block(req);
+		break;
+	case KVP_LOCAL_STATS:
+		status_answer_stats(req);
+		break;
+	default:
+		answer_render(req, request_chain(req), NULL, NULL,
+		    KVP_PART_ONLY, NULL);
+	}
+	request_done(req);
+	if (flags & KVP_CMD_CLOSE)
+		client_finish(c, flags & KVP_CMD_BAD ? COUNTER_CLOSE_BAD :
+		    COUNTER_CLOSE_QUIT);
+}
+
+static void
+request_issue_every(struct request *req)
+{
+	struct service *svc = req->svc;
+	static const struct kvp_key none;
+	uint64_t id = req->client->id;
+	unsigned i, n = pool_n_hosts(svc->pool);
+
+	/* The last one may end the request; none before it can. */
+	req->n_parts = n;
+	for (i = 0; i < n; i++)
+		request_issue(req, pool_backend(svc->pool, i, id), &none, NULL);
+}
+
+struct request *
+request_start(struct client *c, const struct kvp_request *found,
+    struct lease *src)
+{
+	struct service *svc = c->svc;
+	struct request *req;
+
+	req = request_new(svc, c, &found->cmd, found->note);
+	if (req == NULL) {
+		client_break(c);
+		return NULL;
+	}
+	if (found->cmd.class == KVP_LOCAL) {
+		request_answer_local(req);
+		return NULL;
+	}
+	request_count_start(c->w, &found->cmd);
+	if (found->cmd.class == KVP_EVERY) {
+		request_issue_every(req);
+		return NULL;
+	}
+	if (found->cmd.flags & KVP_CMD_MANY) {
+		req->n_parts = found->cmd.n_keys;
+		answer_render(req, &req->reply, NULL, NULL, KVP_PART_BEGIN,
+		    NULL);
+		return req;
+	}
+	request_issue(req, route_key(svc->route, found->key.key, c->id),
+	    &found->key, src);
+	return NULL;
+}

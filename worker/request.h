@@ -1,0 +1,102 @@
+/*
+ * request.h: commands in flight and their legs.
+ *
+ * A request is one command of a client (or of our own: a follow-up).  A leg
+ * is its part for one backend; a command of one key has one.  A request stays
+ * until its client has been answered and its last leg has left its backend's
+ * queue, so that a late reply can still be told from the next one.
+ *
+ * Answers go out in the order of the client's requests, and the items of a
+ * multi-key answer in the order of its keys.  What comes too early is rendered
+ * and kept.  The answer of a multi-key command goes out when it is whole, so
+ * that a failure can take its place; one that outgrows client_buffer goes out
+ * as far as it is, and a later failure takes the place of its end.
+ */
+#ifndef WORKER_REQUEST_H
+#define WORKER_REQUEST_H
+
+#include "worker/core.h"
+
+enum { LEG_KEY_SMALL = 64 };	/* longer keys are from the large slab */
+
+struct leg {
+	TAILQ_ENTRY(leg) next;		/* in its backend's queue */
+	struct request	*req;
+	uint64_t	 start;		/* its first byte in what is sent */
+	uint64_t	 queued_us;
+	uint32_t	 size;		/* bytes */
+	uint32_t	 index;		/* of its key in the command */
+	uint32_t	 opaque;
+	uint16_t	 key_len;
+	bool		 large;		/* which slab it is from */
+	bool		 abandoned;	/* failed already; swallow its reply */
+	bool		 retried;
+	uint8_t		 key[];
+};
+
+TAILQ_HEAD(leg_queue, leg);
+
+struct request {
+	struct kvp_cmd	 cmd;
+	STAILQ_ENTRY(request) next;	/* in its client's queue */
+	struct client	*client;	/* NULL: nobody waits for an answer */
+	struct service	*svc;
+	struct lease	*note;
+	uint32_t	 note_len;
+	uint32_t	 n_legs;	/* in backends' queues */
+	uint32_t	 n_parts;	/* keys, or hosts of KVP_EVERY */
+	uint32_t	 n_issued;	/* of these: given to a backend */
+	uint32_t	 n_ended;	/* answered or failed */
+	uint32_t	 n_rendered;	/* in order */
+	bool		 done;		/* the answer is whole */
+	bool		 committed;	/* part of it went out */
+	uint8_t		 why;		/* of the first failure; enum kvp_fail */
+	uint32_t	 failed_host;	/* and its host in the group */
+	uint64_t	 failed_hosts;	/* bit i: host i of the group */
+	size_t		 kept;		/* bytes rendered and not gone out */
+	struct chain	 reply;
+	struct lease	*items;		/* struct chain each, for replies that */
+	uint32_t	 n_items;	/* came before their turn */
+};
+
+STAILQ_HEAD(request_queue, request);
+
+/* Start what C's parser found, with bytes that lie in SRC: issue its legs or
+ * answer it.  Of a multi-key command only the request is made, and returned:
+ * request_feed issues its keys.  Else NULL. */
+struct request *request_start(struct client *c,
+	    const struct kvp_request *found, struct lease *src);
+
+/* Issue REQ's next key.  With the last one, or when REQ fails, its client is
+ * no more feeding it. */
+void	 request_feed(struct request *req, const struct kvp_key *key,
+	    struct lease *src);
+
+/* May REQ have one more leg, or must it wait for the order of its answer? */
+bool	 request_has_room(const struct request *req);
+
+/* The backend's: the leg is out of its queue and was answered with R, whose
+ * bytes lie in SRC.  The leg is freed. */
+void	 request_leg_replied(struct backend *b, struct leg **leg,
+	    const struct kvp_reply *r, struct lease *src);
+/* The leg will not be answered in time; it stays in its queue. */
+void	 request_leg_failed(struct backend *b, struct leg *leg,
+	    enum kvp_fail why);
+/* It is out of its queue; failed before. */
+void	 request_leg_free(struct leg **leg);
+
+/* C is going: its requests have no client any more. */
+void	 request_orphan_all(struct client *c);
+
+/* Move what is whole at the head of C's queue to its output. */
+void	 request_deliver(struct client *c);
+
+static inline struct kvp_slice
+request_note(const struct request *req)
+{
+	return (struct kvp_slice){
+		req->note != NULL ? req->note->data : NULL, req->note_len
+	};
+}
+
+#endif /* WORKER_REQUEST_H */

@@ -1,0 +1,302 @@
+#include "worker/ring.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "shared/hash.h"
+
+#define RING_POINTS_MAX		((size_t)1 << 31)
+#define RING_NUMBER_MAX		sizeof("-4294967295")
+
+#define RING_KETAMA_POINTS	160	/* of a host of average weight */
+#define RING_KETAMA_PER_MD5	4
+#define RING_KETAMA_PORT	11211	/* left out of a host's name */
+
+/* A key belongs to the first point that is not less than its hash. */
+struct ring_point {
+	uint32_t	value;
+	uint32_t	host;
+};
+
+/*
+ * The points stand in order, no value twice, and after them one of UINT32_MAX
+ * that leads to the first one's host: it closes the circle and ends every
+ * search.  Slot s of the index says where to begin for a hash that, shifted,
+ * is s.  There are at least as many slots as points, so that on average a
+ * search is over at its first or second point.
+ *
+ * Where at most one host has weight there are no points.
+ */
+struct ring {
+	uint32_t	(*hash)(const void *, size_t);
+	unsigned	only;		/* without points: host of all keys */
+	unsigned	shift;
+	uint32_t	*index;
+	struct ring_point *points;
+	size_t		n_points;
+};
+
+struct ring_kind {
+	/* Of a key. */
+	uint32_t (*hash)(const void *key, size_t len);
+	/* The points of a host of WEIGHT, not 0. */
+	size_t	(*count)(unsigned weight, uint64_t total_weight,
+		    size_t n_live);
+	/* Add host I's N points.  False: out of memory. */
+	bool	(*add)(struct ring *ring, const struct config_host *host,
+		    size_t i, size_t n);
+	/* A value that hosts share is the last one's, else the first's. */
+	bool	last_wins;
+};
+
+static void
+ring_add_point(struct ring *ring, uint32_t value, size_t host)
+{
+	ring->points[ring->n_points].value = value;
+	ring->points[ring->n_points].host = (uint32_t)host;
+	ring->n_points++;
+}
+
+/* libmemcached counts in floats, and so do we, step by step: 25 equal hosts
+ * get 156 points each, not 160.  (It adds 1e-10 before it cuts off, which is
+ * lost in a float of this size and left out here.) */
+static size_t
+ring_ketama_count(unsigned weight, uint64_t total_weight, size_t n_live)
+{
+	const float share = (float)weight / (float)total_weight;
+	const float n = share * RING_KETAMA_POINTS / RING_KETAMA_PER_MD5 *
+	    (float)n_live;
+
+	return (size_t)n * RING_KETAMA_PER_MD5;
+}
+
+/* What HOST's points are made from, with room for the number that each adds.
+ * The caller frees it.  NULL: out of memory. */
+static char *
+ring_ketama_name(const struct config_host *host)
+{
+	const char *text = host->node != NULL ? host->node : host->name;
+	const char *colon = strrchr(text, ':');
+	const size_t room = strlen(text) + sizeof(":0") + RING_NUMBER_MAX;
+	char *name = malloc(room);
+	unsigned long port;
+
+	if (name == NULL)
+		return NULL;
+	if (host->node != NULL) {
+		snprintf(name, room, "%s", text);
+		return name;
+	}
+	if (text[0] == '/') {
+		snprintf(name, room, "%s:0", text);
+		return name;
+	}
+
+	ASSERT(colon != NULL);
+	port = strtoul(colon + 1, NULL, 10);
+	if (text[0] == '[') {
+		text++;
+		colon--;
+	}
+	if (port == RING_KETAMA_PORT)
+		snprintf(name, room, "%.*s", (int)(colon - text), text);
+	else
+		snprintf(name, room, "%.*s:%lu", (int)(colon - text), text,
+		    port);
+	return name;
+}
+
+static bool
+ring_ketama_add(struct ring *ring, const struct config_host *host, size_t i,
+    size_t n)
+{
+	char *name = ring_ketama_name(host);
+	uint32_t values[RING_KETAMA_PER_MD5];
+	uint8_t digest[HASH_MD5_LEN];
+	size_t len;
+	int n_digits;
+
+	if (name == NULL)
+		return false;
+	len = strlen(name);
+	for (size_t k = 0; k < n / RING_KETAMA_PER_MD5; k++) {
+		n_digits = snprintf(name + len, RING_NUMBER_MAX, "-%zu", k);
+		hash_md5(name, len + (size_t)n_digits, digest);
+		memcpy(values, digest, sizeof(values));
+		for (size_t v = 0; v < ARRAY_LEN(values); v++)
+			ring_add_point(ring, le32toh(values[v]), i);
+	}
+	free(name);
+	return true;
+}
+
+static size_t
+ring_kvproxy_count(unsigned weight, uint64_t total_weight, size_t n_live)
+{
+	(void)total_weight;
+	(void)n_live;
+	return weight;
+}
+
+static bool
+ring_kvproxy_add(struct ring *ring, const struct config_host *host, size_t i,
+    size_t n)
+{
+	char name[2 * RING_NUMBER_MAX];
+	int len;
+
+	for (size_t k = 0; k < n; k++) {
+		len = snprintf(name, sizeof(name), "%u-%zu", host->id, k);
+		ring_add_point(ring, hash_crc32(name, (size_t)len), i);
+	}
+	return true;
+}
+
+static const struct ring_kind ring_kinds[] = {
+	[DISTRIBUTION_KETAMA] = {
+		.hash = hash_md5_32,
+		.count = ring_ketama_count,
+		.add = ring_ketama_add,
+		.last_wins = false
+	},
+	[DISTRIBUTION_KVPROXY] = {
+		.hash = hash_crc32,
+		.count = ring_kvproxy_count,
+		.add = ring_kvproxy_add,
+		.last_wins = true
+	}
+};
+
+static int
+ring_point_compare(const void *one, const void *other)
+{
+	const struct ring_point *a = one, *b = other;
+
+	if (a->value != b->value)
+		return a->value < b->value ? -1 : 1;
+	return a->host < b->host ? -1 : a->host > b->host;
+}
+
+/* Order the points, keep one of each value, and close the circle. */
+static void
+ring_sort(struct ring *ring, bool last_wins)
+{
+	struct ring_point *points = ring->points;
+	size_t n = 1;
+
+	ASSERT(ring->n_points > 0);
+	qsort(points, ring->n_points, sizeof(*points), ring_point_compare);
+	for (size_t i = 1; i < ring->n_points; i++) {
+		if (points[i].value != points[n - 1].value)
+			points[n++] = points[i];
+		else if (last_wins)
+			points[n - 1] = points[i];
+	}
+	ring->n_points = n;
+	points[n].value = UINT32_MAX;
+	points[n].host = points[0].host;
+}
+
+/* False: out of memory. */
+static bool
+ring_make_index(struct ring *ring)
+{
+	size_t n_slots = 2, i = 0;
+
+	for (ring->shift = 31; n_slots < ring->n_points; ring->shift--)
+		n_slots *= 2;
+	ring->index = malloc(n_slots * sizeof(*ring->index));
+	if (ring->index == NULL)
+		return false;
+	for (size_t slot = 0; slot < n_slots; slot++) {
+		while (ring->points[i].value >> ring->shift < slot)
+			i++;
+		ring->index[slot] = (uint32_t)i;
+	}
+	return true;
+}
+
+/* False: out of memory. */
+static bool
+ring_make_points(struct ring *ring, const struct config_group *group,
+    const struct ring_kind *kind, uint64_t total_weight, size_t n_live)
+{
+	const struct config_host *hosts = group->hosts;
+	size_t n = 0;
+
+	for (size_t i = 0; i < group->n_hosts; i++)
+		if (hosts[i].weight > 0)
+			n += kind->count(hosts[i].weight, total_weight,
+			    n_live);
+	if (n > RING_POINTS_MAX)
+		return false;
+	ring->points = malloc((n + 1) * sizeof(*ring->points));
+	if (ring->points == NULL)
+		return false;
+
+	for (size_t i = 0; i < group->n_hosts; i++)
+		if (hosts[i].weight > 0 && !kind->add(ring, &hosts[i], i,
+		    kind->count(hosts[i].weight, total_weight, n_live)))
+			return false;
+	ASSERT(ring->n_points == n);
+	return true;
+}
+
+struct ring *
+ring_new(const struct config_group *group, enum config_distribution kind)
+{
+	struct ring *ring = calloc(1, sizeof(*ring));
+	uint64_t total_weight = 0;
+	size_t n_live = 0;
+
+	if (ring == NULL)
+		return NULL;
+	ring->hash = ring_kinds[kind].hash;
+	ring->only = RING_NONE;
+	for (size_t i = 0; i < group->n_hosts; i++) {
+		if (group->hosts[i].weight == 0)
+			continue;
+		total_weight += group->hosts[i].weight;
+		n_live++;
+		ring->only = (unsigned)i;
+	}
+	if (n_live <= 1)
+		return ring;
+
+	if (!ring_make_points(ring, group, &ring_kinds[kind], total_weight,
+	    n_live))
+		goto fail;
+	ring_sort(ring, ring_kinds[kind].last_wins);
+	if (!ring_make_index(ring))
+		goto fail;
+	return ring;
+fail:
+	ring_free(&ring);
+	return NULL;
+}
+
+void
+ring_free(struct ring **ring)
+{
+	if (*ring == NULL)
+		return;
+	free((*ring)->index);
+	free((*ring)->points);
+	free(*ring);
+	*ring = NULL;
+}
+
+unsigned
+ring_find(const struct ring *ring, const void *key, size_t len)
+{
+	const struct ring_point *p = ring->points;
+	uint32_t hash;
+
+	if (p == NULL)
+		return ring->only;
+	hash = ring->hash(key, len);
+	for (p += ring->index[hash >> ring->shift]; p->value < hash; p++)
+		continue;
+	return p->host;
+}

@@ -1,0 +1,50 @@
+/*
+ * ring.h: which host of a group a key belongs to.
+ *
+ * A ring is made once from a group and never changes; ring_find touches
+ * nothing but the ring.  It says where a key belongs, not whether that host
+ * is up.
+ *
+ * ketama is libmemcached's (MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED) and
+ * twemproxy's, point for point, so that a pool which clients sharded by
+ * themselves keeps its keys.  A host's points are made from its name:
+ *
+ *	10.0.0.1:11211		10.0.0.1	(this port is left out)
+ *	10.0.0.1:11212		10.0.0.1:11212
+ *	cache1:11212		cache1:11212	(as written, not looked up)
+ *	[fd00::1]:11212		fd00::1:11212	(libmemcached knows no brackets)
+ *	/run/mc.sock		/run/mc.sock:0	(a socket's port is 0)
+ *
+ * A host with a node name has that in the place of all this, as with
+ * twemproxy.  (Two differences: libmemcached takes weight 0 for 1; twemproxy
+ * says "/run/mc.sock:", which can be given as a node name where its keys are
+ * to be kept.)
+ *
+ * kvproxy is the original's: each host has as many points as its weight, made
+ * from its id.
+ */
+#ifndef WORKER_RING_H
+#define WORKER_RING_H
+
+#include <limits.h>
+
+#include "shared/base.h"
+#include "shared/config.h"
+
+#define RING_NONE	UINT_MAX
+
+struct ring;
+
+/* A ring of KIND over GROUP, which is not needed afterwards.  Hosts of weight
+ * 0 get no keys and leave the others' points as if they were not there.
+ * NULL: out of memory. */
+struct ring *ring_new(const struct config_group *group,
+	    enum config_distribution kind) MUST_CHECK;
+void	 ring_free(struct ring **ring);
+
+/* Where the LEN bytes at KEY belong: an index in the group's hosts; RING_NONE
+ * when all weights are 0. */
+unsigned ring_find(const struct ring *ring, const void *key, size_t len)
+	    MUST_CHECK;
+
+#endif /* WORKER_RING_H */

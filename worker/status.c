@@ -1,0 +1,264 @@
+#include "worker/status.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "worker/answer.h"
+
+enum { STATUS_NAME_MAX = SHM_HOST_NAME + 64, STATUS_VALUE_MAX = 256 };
+
+/*
+ * The block.  Its words and blanks are the original's, byte for byte.
+ */
+
+static void
+status_print_hosts(FILE *out, struct shm *shm, const char *what,
+    uint64_t (*value)(struct shm *shm, unsigned host))
+{
+	unsigned i, n = shm_facts(shm)->n_hosts;
+	uint64_t sum = 0;
+
+	for (i = 0; i < n; i++)
+		sum += value(shm, i);
+	fprintf(out, "%s [%" PRIu64 "]\n", what, sum);
+	for (i = 0; i < n; i++)
+		fprintf(out, "  - %s [%" PRIu64 "]\n", shm_host(shm, i)->name,
+		    value(shm, i));
+}
+
+static uint64_t
+status_host_failed(struct shm *shm, unsigned host)
+{
+	return shm_host_sum(shm, host, HOST_FAILED);
+}
+
+static void
+status_print_offline(FILE *out, struct shm *shm)
+{
+	unsigned i, n = shm_facts(shm)->n_hosts, offline = 0;
+
+	for (i = 0; i < n; i++)
+		offline += shm_host(shm, i)->up == 0;
+	fprintf(out, "All of offline hosts [%u] \n", offline);
+	for (i = 0; i < n; i++)
+		if (shm_host(shm, i)->up == 0)
+			fprintf(out, "  - %s [offline]\n",
+			    shm_host(shm, i)->name);
+}
+
+static void
+status_print_block(FILE *out, struct shm *shm)
+{
+	fprintf(out, "\nNumber of processed requests [%" PRIu64 "]\n",
+	    shm_sum(shm, COUNTER_REQUESTS));
+	status_print_hosts(out, shm, "Number of requests failed",
+	    status_host_failed);
+	status_print_hosts(out, shm, "Number of continuous requests failed",
+	    shm_host_continuous);
+	status_print_offline(out, shm);
+	fprintf(out, "Number of client connection [%" PRIu64 "]\n",
+	    shm_sum(shm, COUNTER_CLIENTS));
+	fprintf(out, "Number of backend connection [%" PRIu64 "]\n",
+	    shm_sum(shm, COUNTER_SERVERS));
+	fprintf(out, "Read timeout of backend connection [%" PRIu32 "ms]\n",
+	    shm_facts(shm)->recv_timeout_ms);
+	fprintf(out, "Size of async queue [0]\n\n");
+}
+
+void
+status_answer_block(struct request *req)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out;
+
+	if ((out = open_memstream(&text, &len)) != NULL) {
+		status_print_block(out, req->svc->w->birth->shm);
+		if (fclose(out) == 0)
+			answer_admin(req, NULL, text, len);
+		free(text);
+	}
+	answer_admin(req, NULL, NULL, 0);
+}
+
+/*
+ * Statistics.
+ */
+
+static void status_stat(struct request *req, const char *name, const char *fmt,
+    ...) PRINTF_LIKE(3, 4);
+
+static void
+status_stat(struct request *req, const char *name, const char *fmt, ...)
+{
+	char value[STATUS_VALUE_MAX];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(value, sizeof(value), fmt, ap);
+	va_end(ap);
+	if (n >= 0)
+		answer_admin(req, name, value,
+		    MIN((size_t)n, sizeof(value) - 1));
+}
+
+static void
+status_stats_totals(struct request *req, struct worker *w)
+{
+	struct shm *shm = w->birth->shm;
+	struct shm_facts *facts = shm_facts(shm);
+	int c;
+
+	status_stat(req, "pid", "%" PRId64, facts->master_pid);
+	status_stat(req, "uptime", "%" PRIu64,
+	    (w->now_us / 1000 - facts->started_ms) / 1000);
+	status_stat(req, "time", "%lld", (long long)time(NULL));
+	status_stat(req, "version", "%s", KVPROXY_VERSION);
+	status_stat(req, "libevent", "libev %d.%d", ev_version_major(),
+	    ev_version_minor());
+	status_stat(req, "pointer_size", "%zu", 8 * sizeof(void *));
+	status_stat(req, "threads", "%u", shm_n_slots(shm));
+	status_stat(req, "cmd_get", "%" PRIu64, shm_sum(shm, COUNTER_KEYS_READ));
+	status_stat(req, "cmd_set", "%" PRIu64, shm_sum(shm, COUNTER_WRITES));
+	for (c = 0; c < COUNTER_N; c++)
+		status_stat(req, counters_worker[c].name, "%" PRIu64,
+		    shm_sum(shm, (enum counter)c));
+}
+
+static void
+status_stats_backends(struct request *req, struct worker *w)
+{
+	struct shm *shm = w->birth->shm;
+	unsigned i, n = shm_facts(shm)->n_hosts;
+	char name[STATUS_NAME_MAX];
+	int c;
+
+	for (i = 0; i < n; i++) {
+		for (c = 0; c < HOST_N; c++) {
+			/* Times are for failover, not for people. */
+			if (c == HOST_LAST_GOOD_MS || c == HOST_LAST_FAILED_MS)
+				continue;
+			snprintf(name, sizeof(name), "%s:%s",
+			    shm_host(shm, i)->name, counters_host[c].name);
+			status_stat(req, name, "%" PRIu64, c == HOST_CONTINUOUS ?
+			    shm_host_continuous(shm, i) :
+			    shm_host_sum(shm, i, (enum host_counter)c));
+		}
+	}
+}
+
+static void
+status_stats_workers(struct request *req, struct worker *w)
+{
+	struct shm *shm = w->birth->shm;
+	unsigned i, n = shm_n_slots(shm);
+	char name[STATUS_NAME_MAX];
+	struct shm_slot *slot;
+	int c;
+
+	for (i = 0; i < n; i++) {
+		slot = shm_slot(shm, i);
+		snprintf(name, sizeof(name), "%u:pid", i);
+		status_stat(req, name, "%" PRId64, (int64_t)slot->pid);
+		snprintf(name, sizeof(name), "%u:starts", i);
+		status_stat(req, name, "%" PRIu64, (uint64_t)slot->starts);
+		for (c = 0; c < COUNTER_N; c++) {
+			snprintf(name, sizeof(name), "%u:%s", i,
+			    counters_worker[c].name);
+			status_stat(req, name, "%" PRIu64,
+			    counter_get(&slot->counter[c]));
+		}
+	}
+}
+
+/* An option as its type is kept. */
+#define STATUS_NUM(v)	"%" PRId64, (int64_t)(v)
+#define STATUS_INT	STATUS_NUM
+#define STATUS_MS	STATUS_NUM
+#define STATUS_SEC(v)	"%g", (double)(v) / 1000
+#define STATUS_MB(v)	STATUS_NUM((v) >> 20)
+#define STATUS_BOOL(v)	"%s", (v) ? "on" : "off"
+#define STATUS_STR(v)	"%s", (v) != NULL ? (v) : ""
+#define STATUS_OPTION(from, field, key, type, names) \
+	status_option_##type(req, key, from->field, names);
+
+static void
+status_option_ENUM(struct request *req, const char *key, int v, const char *names)
+{
+	for (; v > 0; v--)
+		names = strchr(names, '|') + 1;
+	status_stat(req, key, "%.*s", (int)strcspn(names, "|"), names);
+}
+
+#define STATUS_OPTION_FN(type, ctype) \
+static void \
+status_option_##type(struct request *req, const char *key, ctype v, \
+    const char *names) \
+{ \
+	(void)names; \
+	status_stat(req, key, STATUS_##type(v)); \
+}
+STATUS_OPTION_FN(INT, int64_t)
+STATUS_OPTION_FN(MS, int64_t)
+STATUS_OPTION_FN(SEC, int64_t)
+STATUS_OPTION_FN(MB, int64_t)
+STATUS_OPTION_FN(BOOL, bool)
+STATUS_OPTION_FN(STR, const char *)
+
+static void
+status_stats_settings(struct request *req, struct worker *w)
+{
+	const struct config *core = w->birth->cfg;
+	const struct config_service *service = req->svc->cfg;
+
+#define STATUS_CORE(field, key, type, def, least, most, names, ...) \
+	STATUS_OPTION(core, field, key, type, names)
+#define STATUS_SERVICE(field, key, type, def, least, most, names, ...) \
+	STATUS_OPTION(service, field, key, type, names)
+	CONFIG_CORE(STATUS_CORE)
+	CONFIG_SERVICE(STATUS_SERVICE)
+}
+
+/* Kinds that only a server has: there is nothing to list, which is not an
+ * error for those who ask every server for them. */
+static void
+status_stats_none(struct request *req, struct worker *w)
+{
+	(void)req;
+	(void)w;
+}
+
+void
+status_answer_stats(struct request *req)
+{
+	static const struct {
+		const char	*name;
+		void		(*fn)(struct request *req, struct worker *w);
+	} kinds[] = {
+		{ "", status_stats_totals },
+		{ "backends", status_stats_backends },
+		{ "workers", status_stats_workers },
+		{ "settings", status_stats_settings },
+		{ "items", status_stats_none },
+		{ "slabs", status_stats_none },
+	};
+	struct kvp_slice kind = request_note(req);
+	char name[STATUS_NAME_MAX];
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (strlen(kinds[i].name) != kind.len || (kind.len > 0 &&
+		    memcmp(kinds[i].name, kind.p, kind.len) != 0))
+			continue;
+		kinds[i].fn(req, req->svc->w);
+		answer_admin(req, NULL, NULL, 0);
+		return;
+	}
+	snprintf(name, sizeof(name), "%.*s",
+	    (int)MIN(kind.len, sizeof(name) - 1), (const char *)kind.p);
+	answer_admin(req, name, NULL, 0);
+}

@@ -1,0 +1,198 @@
+#include "worker/worker.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/log.h"
+#include "worker/backend.h"
+#include "worker/client.h"
+#include "worker/extload.h"
+#include "worker/listener.h"
+#include "worker/pool.h"
+#include "worker/route.h"
+
+static void
+worker_stop(struct worker *w)
+{
+	ev_break(w->loop, EVBREAK_ALL);
+}
+
+static void
+worker_serve(struct worker *w)
+{
+	char ready = WORKER_READY;
+	size_t i;
+
+	w->serving = true;
+	for (i = 0; i < w->n_services; i++)
+		listener_start(w->services[i].listener);
+	/* A master that does not listen is gone, which EOF will tell. */
+	if (write(w->birth->control, &ready, 1) != 1)
+		log_warn("worker %u: cannot report to the master",
+		    w->birth->slot);
+}
+
+/* Clients that come before any backend has been tried would only get errors,
+ * so they wait in the kernel until then. */
+void
+worker_backend_settled(struct worker *w)
+{
+	if (--w->backends_unsettled == 0 && !w->draining)
+		worker_serve(w);
+}
+
+void
+worker_client_gone(struct worker *w)
+{
+	if (w->draining && TAILQ_EMPTY(&w->all_clients) &&
+	    TAILQ_EMPTY(&w->lingering))
+		worker_stop(w);
+}
+
+static void
+worker_on_drain_timer(struct ev_loop *loop, ev_timer *ev, int revents)
+{
+	struct worker *w = ev->data;
+
+	(void)loop;
+	(void)revents;
+	log_warnx("worker %u: stops with requests in flight", w->birth->slot);
+	worker_stop(w);
+}
+
+/* Accept nothing more, answer what was read, and go. */
+static void
+worker_drain(struct worker *w)
+{
+	struct client *c, *next;
+	size_t i;
+
+	if (w->draining)
+		return;
+	w->draining = true;
+	for (i = 0; i < w->n_services; i++)
+		listener_stop(w->services[i].listener);
+	ev_timer_set(&w->drain_timer,
+	    (double)w->birth->cfg->shutdown_timeout_ms / 1000., 0.);
+	ev_timer_start(w->loop, &w->drain_timer);
+	for (c = TAILQ_FIRST(&w->all_clients); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		client_drain(c);
+	}
+	worker_client_gone(w);
+}
+
+static void
+worker_on_control(struct ev_loop *loop, ev_io *ev, int revents)
+{
+	struct worker *w = ev->data;
+	char orders[16];
+	ssize_t n, i;
+
+	(void)loop;
+	(void)revents;
+	n = read(ev->fd, orders, sizeof(orders));
+	if (n == 0) {
+		log_warnx("worker %u: the master is gone", w->birth->slot);
+		worker_stop(w);
+	}
+	for (i = 0; i < n; i++)
+		if (orders[i] == WORKER_DRAIN)
+			worker_drain(w);
+}
+
+static bool
+worker_init_service(struct worker *w, size_t i)
+{
+	struct service *svc = &w->services[i];
+
+	svc->w = w;
+	svc->cfg = &w->birth->cfg->services[i];
+	svc->fn = w->birth->ext[i]->fn;
+	svc->ext = w->birth->ext[i]->ext;
+	svc->listener = listener_new(svc, w->birth->listen_fds[i]);
+	svc->pool = pool_new(svc);
+	if (svc->listener == NULL || svc->pool == NULL)
+		return false;
+	svc->route = route_new(svc);
+	return svc->route != NULL;
+}
+
+static bool
+worker_init(struct worker *w, const struct worker_birth *birth)
+{
+	size_t i;
+
+	w->birth = birth;
+	w->slot = shm_slot(birth->shm, birth->slot);
+	w->loop = ev_loop_new(EVFLAG_NOENV | EVFLAG_AUTO);
+	w->n_services = birth->cfg->n_services;
+	w->services = calloc(w->n_services, sizeof(*w->services));
+	if (w->loop == NULL || w->services == NULL)
+		return false;
+	buf_pool_init(&w->bufs);
+	slab_init(&w->clients, sizeof(struct client));
+	slab_init(&w->requests, sizeof(struct request));
+	slab_init(&w->legs_small, sizeof(struct leg) + LEG_KEY_SMALL);
+	slab_init(&w->legs_large, sizeof(struct leg) + KVP_KEY_MAX);
+	TAILQ_INIT(&w->all_clients);
+	TAILQ_INIT(&w->lingering);
+	turn_init(w);
+	ev_timer_init(&w->linger_timer, client_on_linger_timer, 0., 0.);
+	ev_timer_init(&w->drain_timer, worker_on_drain_timer, 0., 0.);
+	ev_io_init(&w->control, worker_on_control, birth->control, EV_READ);
+	w->linger_timer.data = w->drain_timer.data = w->control.data = w;
+	ev_io_start(w->loop, &w->control);
+	/* One of our own, so that none settles all while they are made. */
+	w->backends_unsettled = 1;
+	for (i = 0; i < w->n_services; i++)
+		if (!worker_init_service(w, i))
+			return false;
+	worker_backend_settled(w);
+	return true;
+}
+
+static void
+worker_fini(struct worker *w)
+{
+	struct client *c;
+	size_t i;
+
+	while ((c = TAILQ_FIRST(&w->all_clients)) != NULL ||
+	    (c = TAILQ_FIRST(&w->lingering)) != NULL)
+		client_close(c, COUNTER_CLOSE_STOP);
+	for (i = 0; i < w->n_services; i++) {
+		pool_free(&w->services[i].pool);
+		route_free(&w->services[i].route);
+		listener_free(&w->services[i].listener);
+	}
+	turn_fini(w);
+	ev_timer_stop(w->loop, &w->linger_timer);
+	ev_timer_stop(w->loop, &w->drain_timer);
+	ev_io_stop(w->loop, &w->control);
+	buf_pool_fini(&w->bufs);
+	ASSERT(w->requests.n_used == 0);
+	ASSERT(w->legs_small.n_used == 0 && w->legs_large.n_used == 0);
+	slab_fini(&w->clients);
+	slab_fini(&w->requests);
+	slab_fini(&w->legs_small);
+	slab_fini(&w->legs_large);
+	free(w->services);
+	ev_loop_destroy(w->loop);
+}
+
+int
+worker_run(const struct worker_birth *birth)
+{
+	static struct worker worker;	/* the process has one */
+	struct worker *w = &worker;
+
+	memset(w, 0, sizeof(*w));
+	if (!worker_init(w, birth)) {
+		log_errorx("worker %u: out of memory", birth->slot);
+		return 1;
+	}
+	ev_run(w->loop, 0);
+	worker_fini(w);
+	return 0;
+}

@@ -1,0 +1,40 @@
+/*
+ * worker.h: one worker process, from fork to exit.
+ *
+ * The master forks and calls worker_run, which returns the exit status.
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include "shared/config.h"
+#include "shared/shm.h"
+
+struct extload;
+
+/* What a worker is born with.  All of it was made before the fork. */
+struct worker_birth {
+	const struct config *cfg;
+	struct extload	*const *ext;	/* one a service, in order */
+	struct shm	*shm;
+	unsigned	 slot;		/* its slot in the segment */
+	int		 cpu;		/* pin to it, -1: none */
+	int		 control;	/* to the master; EOF: it is gone */
+	const int	*listen_fds;	/* one a service, in order */
+	const unsigned	*host_entry;	/* config.addrs -> the hosts table */
+};
+
+/* What the master says down the control socket, a byte each. */
+enum worker_order {
+	WORKER_DRAIN = 'd'	/* accept nothing more, answer, exit */
+};
+
+/* What a worker says up its control socket, a byte each. */
+enum worker_report {
+	WORKER_READY = 'r'	/* it serves */
+};
+
+/* Run until the master says so or is gone.  The caller has made the process
+ * this worker's own (signals, descriptors); 0: a clean end. */
+int	 worker_run(const struct worker_birth *birth) MUST_CHECK;
+
+#endif /* WORKER_WORKER_H */
