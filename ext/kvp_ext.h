@@ -71,9 +71,9 @@ enum kvp_local {
 #define KVP_CMD_BAD	  0x08	/* a request in error, counted as such */
 #define KVP_CMD_PRIMARY	  0x10	/* a read that only `hosts` can answer */
 #define KVP_CMD_TOO_LARGE 0x20	/* a store over max_value, sent as a delete */
-#define KVP_CMD_MISS_OK	  0x40	/* under read_failure=miss a failure of this read
-				 * is rendered from a reply that has nothing
-				 * but class KVP_REPLY_MISS */
+#define KVP_CMD_MISS_OK	  0x40	/* under read_failure=miss a failure is
+				 * rendered from a reply of nothing but its
+				 * class, KVP_REPLY_MISS */
 
 /* One request.  The core copies it freely and keeps it until the request has
  * been answered and the last reply to it has come. */
@@ -94,7 +94,7 @@ struct kvp_key {
 struct kvp_request {
 	struct kvp_cmd	 cmd;
 	struct kvp_key	 key;		/* the only key, if there is just one */
-	struct kvp_slice keys;		/* of KVP_CMD_MANY: what next_key walks */
+	struct kvp_slice keys;		/* of KVP_CMD_MANY, for next_key */
 	struct kvp_slice note;		/* kept for render, fail and admin */
 	uint64_t	 swallow;	/* bytes after the frame to discard */
 	size_t		 need;		/* more: the frame has at least this */
@@ -138,7 +138,7 @@ struct kvp_out {
 enum kvp_part {
 	KVP_PART_ONLY,	/* the whole answer, of one leg or none */
 	KVP_PART_BEGIN,	/* what stands before the first leg's, no reply */
-	KVP_PART_ITEM,	/* one leg's; it may write nothing and take note in mem */
+	KVP_PART_ITEM,	/* one leg's; may write nothing and note it in mem */
 	KVP_PART_END	/* what stands after the last leg's, no reply */
 };
 
@@ -177,7 +177,7 @@ struct kvp_option {
 	const char	*key;
 	uint8_t		 type;		/* enum kvp_option_type */
 	uint8_t		 flags;		/* KVP_OPT_... */
-	const char	*def;		/* the default, as it would be written */
+	const char	*def;		/* the default, as in the file */
 	int64_t		 least, most;
 	const char	*names;		/* KVP_OPT_ENUM: "auto|meta|text" */
 	const char	*text;		/* one sentence for a person */
@@ -191,7 +191,7 @@ struct kvp_value {
 /* What open is told.  Valid until close. */
 struct kvp_conf {
 	const struct kvp_value *value;	/* in the order of the option table */
-	uint64_t	 max_value;	/* longest value in bytes (max_packet) */
+	uint64_t	 max_value;	/* bytes of a value (max_packet) */
 	bool		 allow_flush;
 	const char	*version;	/* kvproxy's own, "0.1.0" */
 };

@@ -96,12 +96,27 @@ main_parse(int argc, char **argv, int *status)
 		}
 	}
 	if (*status == 0 && optind < argc) {
-		main_say("what is \"%s\"?", argv[optind]);
+		main_say("unexpected argument \"%s\"", argv[optind]);
 		*status = 1;
 	}
 	if (*status != 0)
 		fputs(main_usage, stderr);
 	return *status == 0;
+}
+
+/* What is opened later must not be taken for one of the first three. */
+static bool
+main_open_std(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd == -1)
+		return false;
+	close(fd);
+	return true;
 }
 
 /* The folder above the one that the program is in. */
@@ -400,6 +415,8 @@ main(int argc, char **argv)
 {
 	int status;
 
+	if (!main_open_std())
+		return 1;
 	if (!main_parse(argc, argv, &status))
 		return status;
 	status = 1;

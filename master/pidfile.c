@@ -24,8 +24,8 @@ enum pidfile_result {
 	PIDFILE_FAILED	/* errno says why */
 };
 
-static bool	pidfile_fail(struct pidfile *, char *, size_t, const char *, ...)
-		    PRINTF_LIKE(4, 5);
+static bool	pidfile_fail(struct pidfile *, char *, size_t, const char *,
+		    ...) PRINTF_LIKE(4, 5);
 
 /* "PATH: what" in ERR; always false, and nothing is held. */
 static bool
@@ -116,7 +116,8 @@ pidfile_refuse(struct pidfile *pf, enum pidfile_result r, char *err,
 	long pid;
 
 	if (r == PIDFILE_AGAIN)
-		return pidfile_fail(pf, err, room, "somebody keeps removing it");
+		return pidfile_fail(pf, err, room,
+		    "somebody keeps removing it");
 	if (r == PIDFILE_HELD) {
 		pid = pidfile_read(pf->fd);
 		if (pid > 0)

@@ -79,7 +79,7 @@ slot_pause(struct slot *s)
 {
 	s->pause_ms = s->pause_ms == 0 ? SLOT_PAUSE_MS :
 	    MIN(s->pause_ms * 2, SLOT_PAUSE_MAX_MS);
-	log_warnx("%s; the next one comes in %u ms", s->why, s->pause_ms);
+	log_warnx("%s; next try in %u ms", s->why, s->pause_ms);
 	slot_arm(s, s->pause_ms);
 	return SLOT_PAUSED;
 }
@@ -198,7 +198,7 @@ slot_serve(struct slot *s)
 	return SLOT_RUNNING;
 }
 
-/* Write the obituary into WHY, and clear up. */
+/* Write the obituary and clear up; how long it lived. */
 static uint64_t
 slot_bury(struct slot *s)
 {
@@ -238,7 +238,7 @@ slot_bury_running(struct slot *s)
 	if (slot_bury(s) < SLOT_YOUNG_MS)
 		return slot_pause(s);
 	s->pause_ms = 0;
-	log_warnx("%s; the next one comes at once", s->why);
+	log_warnx("%s; next one at once", s->why);
 	return slot_spawn(s);
 }
 
@@ -327,6 +327,8 @@ slot_tell(struct slot *s, enum slot_event event)
 	if (action == NULL)
 		return;
 	s->state = action(s);
+	if (s->state == old)
+		return;
 	log_debug("worker %u: %s -> %s", s->i, slot_state_names[old],
 	    slot_state_names[s->state]);
 	s->common->on_change(s->common->data, s);

@@ -6,7 +6,7 @@ enum {
 	BUF_SMALLEST = 256,
 	BUF_KEEP = 2 * 1024 * 1024,	/* bytes of a class kept for reuse */
 	BUF_KEEP_N = 8,			/* but at least so many leases */
-	BUF_COPY_MAX = 1024		/* spliced pieces up to here are copied */
+	BUF_COPY_MAX = 1024		/* pieces that a splice copies */
 };
 
 struct chain_seg {

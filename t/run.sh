@@ -2,6 +2,7 @@
 # run.sh: install what is missing, build twice (plain, and with the address
 # and undefined-behaviour sanitizers), run every test in both, and lint.
 # The last line is "N passed, N failed"; a skipped test counts as failed.
+# (netbase: a bare Debian knows no localhost.)
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,7 +12,7 @@ failed=0
 
 sh etc/debian-packages.sh autoconf automake make gcc libc6-dev \
     libev-dev libiniparser-dev libcmocka-dev memcached libmemcached-tools \
-    python3 python3-pytest python3-pymemcache shellcheck
+    netbase python3 python3-pytest python3-pymemcache shellcheck
 
 pass() {
 	echo "ok: $*"

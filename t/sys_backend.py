@@ -306,7 +306,7 @@ def test_E11_a_value_arrives_cut_anywhere(fake):
 @pytest.mark.parametrize("write", WRITES, ids=lambda w: w.split()[0].decode())
 def test_the_reply_to_a_write_arrives_byte_by_byte(fake, write):
     def script(conn, req):
-        reply = req.yes()
+        reply = fake.default(req)
         conn.send_cut(reply, range(1, len(reply)), kv.tick)
         return b""
 
@@ -442,6 +442,7 @@ def test_a_connection_that_stays_silent_is_closed(fake):
         c.send(b"get k\r\n")
         expect_failure(c)
         assert fake.conns[0].gone.wait(10)
+        kv.wait_connected(fake)
         check_served(kv, fake, c)
         assert kv.backend(fake, "connects") == 2
 
@@ -451,11 +452,11 @@ def test_one_silent_timeout_is_one_event_however_many_it_fails(fake):
     with Kvproxy([fake], core={"recv_timeout": 300}) as kv, \
             kv.client() as c:
         kv.wait_connected(fake)
-        c.send(b"get k\r\n" * 50)
-        for _ in range(50):
+        c.send(b"get k\r\n" * 20)
+        for _ in range(20):
             expect_failure(c)
         assert kv.backend(fake, "events") == 1
-        assert kv.backend(fake, "failed") == 50
+        assert kv.backend(fake, "failed") == 20
         check_served(kv, fake, c)
 
 
@@ -847,7 +848,7 @@ def test_E28_large_writes_to_a_slow_server(dialect):
             Kvproxy([fake, m], core={"recv_timeout": 500}) as kv, \
             kv.client() as c:
         kv.wait_connected(fake, m)
-        n, value = 40, b"z" * MIB
+        n, value = 40, b"z" * 900000
         pid = kv.worker_pids()[0]
         lines = []
 
@@ -936,7 +937,7 @@ def test_the_dialect_is_found_by_the_greeting(version, mn, found):
 def test_meta_requests_carry_an_opaque_of_their_own():
     with FakeBackend() as fake, Kvproxy([fake]) as kv, kv.client() as c:
         for i in range(3):
-            c.ask(b"get a b c\r\ntouch a 0\r\n", b"END\r\nTOUCHED\r\n")
+            c.ask(b"get a b c\r\ntouch a 0\r\n", b"END\r\nNOT_FOUND\r\n")
         opaques = [r.opaque for r in fake.requests]
         assert None not in opaques and len(set(opaques)) == len(opaques)
 
@@ -986,7 +987,7 @@ def test_a_client_that_leaves_does_not_disturb_the_others(fake):
         wait_for(lambda: fake.requests)
         c2.send(b"get b\r\n")
         kv.tick()
-        c1.close()
+        c1.reset()
         wait_for(lambda: kv.stat("curr_connections") == 2)
         gate.set()
         c2.expect(hit(b"b", b"for b"))

@@ -129,9 +129,9 @@ def test_t_says_what_it_would_do():
 def test_an_option_of_a_later_version_is_accepted_with_one_warning(memcached):
     with Kvproxy([memcached], service={"hosts_read": "group"},
                  core={"slow_ms": 5}) as kv:
-        said = kv.said()
+        log = kv.logged()
         for key in ("hosts_read", "slow_ms"):
-            assert sum(key in line for line in said.splitlines()) == 1, said
+            assert sum(key in line for line in log.splitlines()) == 1, log
 
 
 # Start and stop

@@ -164,7 +164,7 @@ ROWS = [
     Row("T34 slabs reassign", b"slabs reassign\r\n", b"ERROR\r\n"),
     Row("T34 lru_crawler", b"lru_crawler\r\n", b"ERROR\r\n"),
     Row("watch", b"watch\r\n", b"ERROR\r\n", same=False),
-    Row("shutdown", b"shutdown\r\n", b"ERROR\r\n", same=False),
+    Row("shutdown", b"shutdown\r\n", b"ERROR: shutdown not enabled\r\n"),
     Row("flags 2^32-1", b"set k 4294967295 0 2\r\nhi\r\nget k\r\n",
         b"STORED\r\n" + item(b"k", b"hi", 4294967295) + b"END\r\n"),
     Row("flags 2^32", b"set k 4294967296 0 2\r\nhi\r\n", BAD, same=False,

@@ -222,7 +222,9 @@ input_receive(struct buf_pool *pool, size_t frame, size_t piece, bool told,
 static void
 input_collects_a_frame_however_it_is_cut(void **state)
 {
-	static const size_t frames[] = { 1, 100, 20000, 262144, 262145, 900000 };
+	static const size_t frames[] = {
+		1, 100, 20000, 262144, 262145, 900000
+	};
 	static const size_t pieces[] = { 999, 16384, 200000, 300000 };
 	size_t i, k;
 	int m;

@@ -11,9 +11,10 @@ enum {
 	ANSWER_NAMES_MAX = 512		/* of unreachable hosts, in an error */
 };
 
-/* Where an answer is written to: the client's output, straight, or a chain
- * that is kept, through the worker's own room so that it takes no more than
- * it needs. */
+/* Where an answer is written to: straight to a chain that more will follow
+ * on, the client's output or a request's long answer; or, what is short and
+ * must wait, through the worker's own room, so that the chain takes no more
+ * than it needs. */
 struct answer_sink {
 	struct worker	*w;
 	struct chain	*chain;
@@ -23,14 +24,22 @@ struct answer_sink {
 };
 
 static bool
-answer_sink_begin(struct answer_sink *s, struct client *c,
+answer_is_long(const struct request *req)
+{
+	return req->cmd.flags & KVP_CMD_MANY || req->cmd.class == KVP_EVERY ||
+	    (req->cmd.class == KVP_LOCAL && req->cmd.local != KVP_LOCAL_ANSWER);
+}
+
+static bool
+answer_sink_begin(struct answer_sink *s, const struct request *req,
     struct chain *chain, size_t extra)
 {
 	size_t fit;
 
-	s->w = c->w;
+	s->w = req->svc->w;
 	s->chain = chain;
-	s->straight = chain == &c->out;
+	s->straight = chain == &req->client->out ||
+	    (chain == &req->reply && answer_is_long(req));
 	s->before = chain->len;
 	s->out = (struct kvp_out){ .room = KVP_ROOM + extra };
 	if (s->straight) {
@@ -73,7 +82,7 @@ answer_end(struct request *req, struct answer_sink *s, struct lease *src)
 {
 	if (!answer_sink_end(s, src))
 		client_break(req->client);
-	if (!s->straight) {
+	if (s->chain != &req->client->out) {
 		req->kept += s->chain->len - s->before;
 		req->client->kept += s->chain->len - s->before;
 	}
@@ -87,7 +96,7 @@ answer_render(struct request *req, struct chain *chain,
 	struct client *c = req->client;
 	struct answer_sink s;
 
-	if (!answer_sink_begin(&s, c, chain,
+	if (!answer_sink_begin(&s, req, chain,
 	    (key != NULL ? key->key.len : 0) + req->note_len)) {
 		client_break(c);
 		return;
@@ -129,7 +138,7 @@ answer_render_failure(struct request *req, struct chain *chain)
 	char names[ANSWER_NAMES_MAX];
 	struct answer_sink s;
 
-	if (!answer_sink_begin(&s, c, chain, req->note_len)) {
+	if (!answer_sink_begin(&s, req, chain, req->note_len)) {
 		client_break(c);
 		return;
 	}
@@ -148,7 +157,7 @@ answer_admin(struct request *req, const char *name, const void *value,
 	    name != NULL ? strlen(name) : 0 };
 	struct kvp_slice v = { value, len };
 
-	if (!answer_sink_begin(&s, req->client, &req->reply,
+	if (!answer_sink_begin(&s, req, &req->reply,
 	    req->note_len + KVP_KEY_MAX)) {
 		client_break(req->client);
 		return;

@@ -12,7 +12,7 @@ enum {
 	BACKEND_GREET_MAX = 512,
 	BACKEND_PAUSE_MIN_MS = 50,	/* between tries, doubling */
 	BACKEND_YOUNG_US = 1000000,	/* a connection that dies before this */
-	BACKEND_YOUNG_MAX = 2		/* so often in a row is renewed slowly */
+	BACKEND_YOUNG_MAX = 2		/* more often in a row: slowly */
 };
 
 static const char *const backend_state_name[] = {

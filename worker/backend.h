@@ -50,7 +50,7 @@ struct backend {
 	struct input	 in;
 	size_t		 need;
 	uint64_t	 swallow;
-	uint64_t	 armed_us;	/* when the timer fires; 0: it does not */
+	uint64_t	 armed_us;	/* when the timer fires; 0: never */
 	uint64_t	 rx_us;		/* when bytes came last */
 	uint64_t	 event_us;	/* when silence was counted last */
 	uint64_t	 since_us;	/* when it came to its state */

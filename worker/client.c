@@ -190,6 +190,10 @@ client_may_issue(const struct client *c)
 
 	if (c->in_flight >= c->window || c->out.len >= most || c->kept >= most)
 		return false;
+	/* Answers that wait for an earlier one may have no bytes. */
+	if (c->n_reqs >= (uint32_t)c->svc->cfg->client_window &&
+	    c->feeding == NULL)
+		return false;
 	if ((size_t)c->in_flight * c->value_len > 4 * most)
 		return false;
 	return c->feeding == NULL || request_has_room(c->feeding);

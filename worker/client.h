@@ -27,7 +27,7 @@ struct client {
 	TAILQ_ENTRY(client) link;	/* w->all_clients or w->lingering */
 	STAILQ_ENTRY(client) dirty_next, ready_next, dead_next;
 	struct request_queue reqs;	/* in the order of arrival */
-	struct request	*feeding;	/* the last one, its keys not all issued */
+	struct request	*feeding;	/* the last, with keys to issue */
 	size_t		 feed_at;	/* where next_key goes on */
 	size_t		 feed_keys;	/* its keys, from the input's start */
 	size_t		 feed_len;
@@ -38,15 +38,16 @@ struct client {
 	uint64_t	 swallow;
 	struct chain	 out;
 	size_t		 kept;		/* bytes of answers not in their turn */
+	uint32_t	 n_reqs;	/* in its queue, answered or not */
 	uint32_t	 in_flight;	/* legs */
 	uint32_t	 window;	/* legs it may have; grows */
 	uint32_t	 value_len;	/* of its recent values, about */
-	uint64_t	 wrote_mark;	/* backend.c's, sorting lost legs: C has a
-					 * write behind the leg it looks at */
+	uint64_t	 wrote_mark;	/* legs.c's: is w->write_mark where C
+					 * wrote behind the leg looked at */
 	uint64_t	 linger_us;	/* when lingering ends */
 	size_t		 lingered;	/* bytes discarded meanwhile */
 	uint8_t		 state;		/* client_set_state's alone */
-	uint8_t		 reason;	/* enum counter - COUNTER_CLOSE_CLIENT */
+	uint8_t		 reason;	/* of a close, from CLOSE_CLIENT on */
 	bool		 eof;		/* the peer sends no more */
 	bool		 stalled;	/* may not issue now */
 	bool		 blocked;	/* waits to be writable */

@@ -55,7 +55,7 @@ struct worker {
 	struct client_queue dirty_clients;
 	struct client_queue ready;	/* have whole requests unparsed */
 	struct client_queue graveyard;	/* closed */
-	unsigned	 work;		/* commands started since the last flush */
+	unsigned	 work;		/* commands since the last flush */
 	uint64_t	 flushed_us;
 
 	struct client_list all_clients;

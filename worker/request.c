@@ -46,8 +46,10 @@ request_new(struct service *svc, struct client *c, const struct kvp_cmd *cmd,
 		memcpy(req->note->data, note.p, note.len);
 		req->note_len = (uint32_t)note.len;
 	}
-	if (c != NULL)
+	if (c != NULL) {
 		STAILQ_INSERT_TAIL(&c->reqs, req, next);
+		c->n_reqs++;
+	}
 	return req;
 }
 
@@ -92,6 +94,7 @@ request_leave(struct request *req)
 {
 	struct client *c = req->client;
 
+	c->n_reqs--;
 	c->in_flight -= req->n_issued - req->n_ended;
 	c->kept -= req->kept;
 	req->kept = 0;

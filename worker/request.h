@@ -50,13 +50,13 @@ struct request {
 	uint32_t	 n_rendered;	/* in order */
 	bool		 done;		/* the answer is whole */
 	bool		 committed;	/* part of it went out */
-	uint8_t		 why;		/* of the first failure; enum kvp_fail */
+	uint8_t		 why;		/* enum kvp_fail, the first one */
 	uint32_t	 failed_host;	/* and its host in the group */
 	uint64_t	 failed_hosts;	/* bit i: host i of the group */
 	size_t		 kept;		/* bytes rendered and not gone out */
 	struct chain	 reply;
-	struct lease	*items;		/* struct chain each, for replies that */
-	uint32_t	 n_items;	/* came before their turn */
+	struct lease	*items;		/* parts that came before their turn */
+	uint32_t	 n_items;
 };
 
 STAILQ_HEAD(request_queue, request);

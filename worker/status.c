@@ -122,7 +122,8 @@ status_stats_totals(struct request *req, struct worker *w)
 	    ev_version_minor());
 	status_stat(req, "pointer_size", "%zu", 8 * sizeof(void *));
 	status_stat(req, "threads", "%u", shm_n_slots(shm));
-	status_stat(req, "cmd_get", "%" PRIu64, shm_sum(shm, COUNTER_KEYS_READ));
+	status_stat(req, "cmd_get", "%" PRIu64,
+	    shm_sum(shm, COUNTER_KEYS_READ));
 	status_stat(req, "cmd_set", "%" PRIu64, shm_sum(shm, COUNTER_WRITES));
 	for (c = 0; c < COUNTER_N; c++)
 		status_stat(req, counters_worker[c].name, "%" PRIu64,
@@ -144,7 +145,8 @@ status_stats_backends(struct request *req, struct worker *w)
 				continue;
 			snprintf(name, sizeof(name), "%s:%s",
 			    shm_host(shm, i)->name, counters_host[c].name);
-			status_stat(req, name, "%" PRIu64, c == HOST_CONTINUOUS ?
+			status_stat(req, name, "%" PRIu64,
+			    c == HOST_CONTINUOUS ?
 			    shm_host_continuous(shm, i) :
 			    shm_host_sum(shm, i, (enum host_counter)c));
 		}
@@ -187,7 +189,8 @@ status_stats_workers(struct request *req, struct worker *w)
 	status_option_##type(req, key, from->field, names);
 
 static void
-status_option_ENUM(struct request *req, const char *key, int v, const char *names)
+status_option_ENUM(struct request *req, const char *key, int v,
+    const char *names)
 {
 	for (; v > 0; v--)
 		names = strchr(names, '|') + 1;

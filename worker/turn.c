@@ -45,7 +45,8 @@ turn_work(struct worker *w, unsigned n)
 {
 	w->work += n;
 	turn_now(w);
-	if (w->work >= TURN_WORK_MAX || w->now_us - w->flushed_us >= TURN_US_MAX)
+	if (w->work >= TURN_WORK_MAX ||
+	    w->now_us - w->flushed_us >= TURN_US_MAX)
 		turn_flush(w);
 }
 
