@@ -384,7 +384,10 @@ main_serve(struct pidfile *lock)
 		main_say("%s", err);
 		return 1;
 	}
-	main_report_ready();
+	if (master_is_serving(m))
+		main_report_ready();
+	else
+		main_say("told to stop while starting");
 	master_run(m);
 	master_free(&m);
 	return 0;

@@ -133,8 +133,6 @@ master_order_stop(struct master *m)
 		return;
 	}
 	log_info("told to stop");
-	if (m->state == MASTER_STARTING)
-		master_fail(m, "told to stop while starting");
 	master_set_state(m, MASTER_STOPPING);
 	master_tell_slots(m, SLOT_DRAIN);
 }
@@ -343,7 +341,7 @@ master_make_shm(struct master *m)
 	return true;
 }
 
-/* Spawn all, and wait until they serve. */
+/* Spawn all, and wait until they serve or a signal says stop. */
 static bool
 master_start_slots(struct master *m)
 {
@@ -403,11 +401,18 @@ master_new(const struct master_birth *birth, char *err, size_t room)
 	if (!master_start_slots(m))
 		goto fail;
 	shm_set_ready(m->shm);
-	log_info("%u workers serve", m->n_workers);
+	if (m->state == MASTER_SERVING)
+		log_info("%u workers serve", m->n_workers);
 	return m;
 fail:
 	master_free(&m);
 	return NULL;
+}
+
+bool
+master_is_serving(const struct master *m)
+{
+	return m->state == MASTER_SERVING;
 }
 
 void

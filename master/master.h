@@ -26,10 +26,12 @@ struct master_birth {
 unsigned master_count_workers(const struct config *cfg);
 
 /* Open the sockets, make the segment, fork the workers; returns when all of
- * them serve.  NULL: nothing is left, and ERR (ROOM bytes) says why: a worker
- * died or took too long, or a signal said stop. */
+ * them serve, or when a signal has said stop.  NULL: nothing is left, and ERR
+ * (ROOM bytes) says why: a worker died, say, or took too long. */
 struct master *master_new(const struct master_birth *birth, char *err,
 	    size_t room) MUST_CHECK;
+/* All workers have served, and no signal has said stop. */
+bool	 master_is_serving(const struct master *m);
 /* Watch, until a signal says stop and all workers are gone. */
 void	 master_run(struct master *m);
 /* Close and remove everything that master_new made; kills what workers are

@@ -217,16 +217,22 @@ request_done(struct request *req)
 		request_deliver(req->client);
 }
 
+/* Take back what was rendered of REQ and has not gone out. */
+static void
+request_cut(struct request *req)
+{
+	chain_clear(&req->svc->w->bufs, &req->reply);
+	request_drop_items(req);
+	req->client->kept -= req->kept;
+	req->kept = 0;
+}
+
 static void
 request_fail(struct request *req)
 {
-	struct client *c = req->client;
-	struct worker *w = c->w;
+	struct worker *w = req->svc->w;
 
-	chain_clear(&w->bufs, &req->reply);
-	request_drop_items(req);
-	c->kept -= req->kept;
-	req->kept = 0;
+	request_cut(req);
 	worker_count(w, COUNTER_FAILED_REQUESTS, 1);
 	answer_render_failure(req, request_chain(req));
 	request_done(req);
@@ -298,6 +304,16 @@ request_render_item(struct request *req, uint32_t index,
 	client_wake(req->client);
 }
 
+/* An item is an error, of which the extension took note: the end says it, in
+ * the place of all. */
+static void
+request_end_in_error(struct request *req)
+{
+	request_cut(req);
+	answer_render(req, &req->reply, NULL, NULL, KVP_PART_END, NULL);
+	request_done(req);
+}
+
 /* One more part of REQ has ended; the last one ends the answer. */
 static void
 request_ended(struct request *req)
@@ -318,7 +334,10 @@ request_take_reply(struct request *req, uint32_t index,
 {
 	if (req->cmd.flags & KVP_CMD_MANY || req->cmd.class == KVP_EVERY) {
 		request_render_item(req, index, key, r, src);
-		request_ended(req);
+		if (r->class == KVP_REPLY_ERROR && req->cmd.class != KVP_EVERY)
+			request_end_in_error(req);
+		else
+			request_ended(req);
 		return;
 	}
 	answer_render(req, request_chain(req), key, r, KVP_PART_ONLY, src);

@@ -275,16 +275,21 @@ meta_read_flag(struct meta_line *line, const uint8_t *p, size_t len,
 	return true;
 }
 
-/* The word at *P, which moves past it; its length, 0: there is none. */
+/* The word behind the space at *P, which moves past it; its length, 0: there
+ * is none, and *P stays. */
 static size_t
 meta_next_word(const uint8_t **p, const uint8_t *end, const uint8_t **word)
 {
-	if (*p == end || **p != ' ')
+	const uint8_t *at = *p;
+
+	if (at == end || *at++ != ' ')
 		return 0;
-	*word = ++*p;
-	while (*p < end && **p != ' ')
-		++*p;
-	return (size_t)(*p - *word);
+	*word = at;
+	while (at < end && *at != ' ')
+		at++;
+	if (at > *word)
+		*p = at;
+	return (size_t)(at - *word);
 }
 
 /* Read the line P..END, which stands without its CRLF. */
@@ -388,9 +393,8 @@ meta_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 	*r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
 	if ((n = backend_read_line(p, len, &r->need)) <= 0)
 		return n;
-	if (!meta_read_line(&line, p, p + n - 2, opaque)) {
+	if (!meta_read_line(&line, p, p + n - 2, opaque))
 		return backend_read_error(op, p, (size_t)n - 2, r) ? n : -1;
-	}
 	if (!meta_line_fits(&line, command_peek(cmd), op))
 		return -1;
 	meta_take_line(&line, op, r);

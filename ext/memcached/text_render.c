@@ -59,7 +59,7 @@ text_render_local(const struct memcached *m, const struct command *c,
 
 	if (c->answer == COMMAND_ANSWER_VERSION)
 		text_put(out, m->version, m->version_len);
-	else
+	else if (c->answer != COMMAND_ANSWER_NONE)
 		text_put(out, answers[c->answer].p, answers[c->answer].len);
 }
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 
 from harness.net import HOST, Client, Closed, free_port, wait_for
 
@@ -75,6 +76,7 @@ class Kvproxy:
         self.lose_workers = False	# the test kills some itself
         self.proc = None
         self.ctl = None
+        self.ctl_lock = threading.Lock()
         self.write_ini(core or {}, service or {})
 
     def path(self, name):
@@ -159,14 +161,16 @@ class Kvproxy:
         return Client(self.port, **kwargs)
 
     def control(self, ask):
-        """ASK(client) on a connection that stays open between calls."""
-        if self.ctl is not None:
-            try:
-                return ask(self.ctl)
-            except (Closed, ConnectionError):
-                self.ctl.close()
-        self.ctl = self.client()
-        return ask(self.ctl)
+        """ASK(client) on a connection that stays open between calls; the
+        threads of fake backends may call this too."""
+        with self.ctl_lock:
+            if self.ctl is not None:
+                try:
+                    return ask(self.ctl)
+                except (Closed, ConnectionError):
+                    self.ctl.close()
+            self.ctl = self.client()
+            return ask(self.ctl)
 
     def tick(self):
         """Once around the loop of the (only) worker: what was sent to it
