@@ -19,7 +19,11 @@
 #include <strings.h>
 #include <unistd.h>
 
+#ifdef HAVE_INIPARSER_INIPARSER_H
 #include <iniparser/iniparser.h>
+#else
+#include <iniparser.h>
+#endif
 
 #include "shared/config_int.h"
 

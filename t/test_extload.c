@@ -65,7 +65,7 @@ static void
 install(const char *name, size_t at, char byte)
 {
 	static char bytes[4 * 1024 * 1024];
-	const char *build = getenv("KVPROXY_BUILDDIR");
+	const char *build = getenv("KVPROXY_BUILD");
 	char path[512];
 	size_t len;
 	FILE *f;

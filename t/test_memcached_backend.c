@@ -333,14 +333,14 @@ meta_asks_and_is_answered(void **state)
 		  "END\r\n" },
 		{ "get k\r\n", "mg k f v O7\r\n", "EN\r\n", "4 miss",
 		  "END\r\n" },
-		{ "gets k\r\n", "mg k f v c O7\r\n",
-		  "VA 1 f0 c18446744073709551615 O7 W X\r\na\r\n", "41 hit",
+		{ "gets k\r\n", "gets k\r\n",
+		  "VALUE k 0 1 18446744073709551615\r\na\r\nEND\r\n", "42 hit",
 		  "VALUE k 0 1 18446744073709551615\r\na\r\nEND\r\n" },
 		{ "gat 100 k\r\n", "mg k f v T100 O7\r\n",
 		  "VA 1 f0 O7 Z X\r\na\r\n", "19 hit",
 		  "VALUE k 0 1\r\na\r\nEND\r\n" },
-		{ "gats -9 k\r\n", "mg k f v c T-1 O7\r\n", "EN O7\r\n",
-		  "7 miss", "END\r\n" },
+		{ "gats -9 k\r\n", "gats -1 k\r\n", "END\r\n",
+		  "5 miss", "END\r\n" },
 		{ "touch k 0\r\n", "mg k T0 O7\r\n", "HD O7\r\n", "7 hit",
 		  "TOUCHED\r\n" },
 		{ "touch k 2147483648\r\n", "mg k T-1 O7\r\n", "EN\r\n",
@@ -772,9 +772,9 @@ meta_gives_back_a_recache_token(void **state)
 	    asked));
 	assert_false(test_follow(&meta, "get k\r\n",
 	    "VA 1 f0 O7 Z X\r\na\r\n", asked));
-	/* It would change the CAS that the client has just been told. */
+	/* A read that returns a CAS is asked so that it wins nothing. */
 	assert_false(test_follow(&meta, "gets k\r\n",
-	    "VA 1 f0 c5 O7 X W\r\na\r\n", asked));
+	    "VALUE k 0 1 5\r\na\r\nEND\r\n", asked));
 	assert_false(test_follow(&text, "get k\r\n",
 	    "VALUE k 0 1\r\na\r\nEND\r\n", asked));
 	assert_false(test_follow(&meta, "set k 0 0 1\r\na\r\n", "HD O7\r\n",

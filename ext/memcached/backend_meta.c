@@ -1,8 +1,11 @@
 /*
  * backend_meta.c: servers asked in the meta protocol.
  *
- * Every request but flush_all carries an opaque number, which its reply must
- * bring back: so an answer can never reach another's question.
+ * Every request carries an opaque number, which its reply must bring back: so
+ * an answer can never reach another's question.  Two are asked in the classic
+ * protocol all the same: flush_all, which meta has not, and a read that
+ * returns a CAS token.  As a meta read it would win the token to recache a
+ * stale item, and giving that back would change the CAS.
  */
 #include "ext/memcached/backend.h"
 #include "ext/memcached/wire.h"
@@ -54,6 +57,14 @@ meta_put_exptime(uint8_t *p, int32_t exptime)
 	if (exptime < 0)
 		return wire_put_str(p, "-1");
 	return wire_put_u64(p, (uint64_t)exptime);
+}
+
+static bool
+meta_asks_classic(const struct command *c, enum command_op op,
+    const struct kvp_key *key)
+{
+	return op == COMMAND_GET && (c->bits & COMMAND_WANT_CAS) != 0 &&
+	    backend_key_is_plain(key->key);
 }
 
 static uint8_t *
@@ -154,6 +165,8 @@ meta_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	}
 	if (key->key.len == 0 || key->key.len > COMMAND_KEY_MAX)
 		return false;
+	if (meta_asks_classic(c, op, key))
+		return backend_text.encode(cmd, key, opaque, out);
 	p = wire_put(p, verb[op], 3);
 	if ((p = meta_put_key(p, key->key, &encoded)) == NULL)
 		return false;
@@ -389,7 +402,8 @@ meta_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 	struct meta_line line;
 	ssize_t n;
 
-	(void)key;
+	if (meta_asks_classic(command_peek(cmd), op, key))
+		return backend_text.decode(m, cmd, key, opaque, p, len, r);
 	*r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
 	if ((n = backend_read_line(p, len, &r->need)) <= 0)
 		return n;

@@ -281,11 +281,12 @@ text_read_store(const struct text_words *words, struct command *c)
 	    w[STORE_CAS].len, UINT64_MAX, &c->number);
 }
 
-/* A value whose end nobody can know. */
+/* What follows cannot be told apart from commands. */
 static ssize_t
-text_refuse_chunk(const struct text_line *line, size_t frame, uint8_t bits)
+text_refuse_and_close(const struct text_line *line, enum command_answer answer,
+    size_t frame, uint8_t bits)
 {
-	text_refuse(line, COMMAND_ANSWER_CHUNK, bits);
+	text_refuse(line, answer, bits);
 	line->req->cmd.flags |= KVP_CMD_CLOSE;
 	return (ssize_t)frame;
 }
@@ -320,7 +321,7 @@ text_take_value(const struct text_line *line, struct kvp_slice key,
 		return 0;
 	}
 	if (value[length] != '\r' || value[length + 1] != '\n')
-		return text_refuse_chunk(line, total,
+		return text_refuse_and_close(line, COMMAND_ANSWER_CHUNK, total,
 		    command_of(&req->cmd)->bits);
 	req->key.body.p = value;
 	req->key.body.len = (size_t)length;
@@ -343,7 +344,8 @@ text_parse_store(const struct text_verb *v, const struct text_line *line,
 	bits = words.n > v->most ? 0 : text_quiet_bit(&words);
 	if (!wire_read_u64(words.w[STORE_LENGTH].p, words.w[STORE_LENGTH].len,
 	    COMMAND_SWALLOW_MAX, &length))
-		return text_refuse_chunk(line, line->frame, bits);
+		return text_refuse_and_close(line, COMMAND_ANSWER_FORMAT,
+		    line->frame, bits);
 	if (words.n > v->most)
 		return text_refuse_store(line, COMMAND_ANSWER_UNKNOWN, bits,
 		    length);

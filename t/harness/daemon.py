@@ -75,6 +75,7 @@ class Kvproxy:
         self.stderr = self.path("stderr")
         self.lose_workers = False	# the test kills some itself
         self.proc = None
+        self.segments = set()
         self.ctl = None
         self.ctl_lock = threading.Lock()
         self.write_ini(core or {}, service or {})
@@ -288,5 +289,7 @@ class Kvproxy:
         finally:
             if self.proc is not None and self.proc.poll() is None:
                 self.kill()
+                for segment in self.segments:
+                    os.unlink(segment)
             if self.own_folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
