@@ -250,12 +250,6 @@ client_after(struct client *c)
 	client_watch(c);
 }
 
-void
-client_drain(struct client *c)
-{
-	client_after(c);
-}
-
 /*
  * Parsing.
  */
@@ -472,6 +466,16 @@ client_on_readable(struct client *c)
 		return;
 	}
 	client_run(c);
+}
+
+/* One last look at what the peer has sent. */
+void
+client_drain(struct client *c)
+{
+	if (c->state == CLIENT_OPEN && !c->eof && !c->stalled && !c->is_ready)
+		client_on_readable(c);
+	else
+		client_after(c);
 }
 
 void

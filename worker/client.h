@@ -78,7 +78,8 @@ void	 client_break(struct client *c);
 void	 client_close(struct client *c, enum counter reason);
 /* No more is read; close when all is answered. */
 void	 client_finish(struct client *c, enum counter reason);
-/* The worker drains: C closes at its next request boundary. */
+/* The worker drains: what C has sent until now is read, and C closes when
+ * that is answered. */
 void	 client_drain(struct client *c);
 
 void	 client_on_linger_timer(struct ev_loop *loop, ev_timer *ev,

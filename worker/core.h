@@ -70,6 +70,7 @@ struct worker {
 	ev_idle		 idle;		/* runs while `ready` is not empty */
 	ev_timer	 linger_timer;
 	ev_timer	 drain_timer;
+	ev_timer	 settle_timer;
 	ev_io		 control;
 };
 

@@ -6,7 +6,10 @@
 #include "worker/client.h"
 #include "worker/io.h"
 
-enum { LISTENER_BATCH = 64 };		/* connections accepted in a turn */
+enum {
+	LISTENER_BATCH = 64,		/* connections accepted in a turn */
+	LISTENER_DRAIN = 16384		/* and before the end */
+};
 
 /* How long to wait where there is no descriptor or memory for one more. */
 static const double listener_pause_s = 0.1;
@@ -44,21 +47,29 @@ listener_on_error(struct listener *l)
 	ev_timer_start(w->loop, &l->pause);
 }
 
+/* False: there is none. */
+static bool
+listener_accept(struct listener *l)
+{
+	int fd = io_accept(l->io.fd);
+
+	if (fd < 0) {
+		listener_on_error(l);
+		return false;
+	}
+	client_new(l->svc, fd);
+	return true;
+}
+
 static void
 listener_on_readable(struct ev_loop *loop, ev_io *ev, int revents)
 {
-	struct listener *l = ev->data;
-	int i, fd;
+	int i = 0;
 
 	(void)loop;
 	(void)revents;
-	for (i = 0; i < LISTENER_BATCH; i++) {
-		if ((fd = io_accept(ev->fd)) < 0) {
-			listener_on_error(l);
-			break;
-		}
-		client_new(l->svc, fd);
-	}
+	while (i < LISTENER_BATCH && listener_accept(ev->data))
+		i++;
 }
 
 struct listener *
@@ -87,6 +98,17 @@ void
 listener_start(struct listener *l)
 {
 	ev_io_start(l->svc->w->loop, &l->io);
+}
+
+void
+listener_drain(struct listener *l)
+{
+	/* Others may serve the socket too, so it need not come to an end. */
+	int i = 0;
+
+	while (i < LISTENER_DRAIN && listener_accept(l))
+		i++;
+	listener_stop(l);
 }
 
 void

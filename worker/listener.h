@@ -14,5 +14,7 @@ void	 listener_free(struct listener **listener);
 /* Begin and end to accept; connections queue in the kernel meanwhile. */
 void	 listener_start(struct listener *listener);
 void	 listener_stop(struct listener *listener);
+/* Accept what is in the kernel's queue, and end. */
+void	 listener_drain(struct listener *listener);
 
 #endif /* WORKER_LISTENER_H */

@@ -11,6 +11,9 @@
 #include "worker/pool.h"
 #include "worker/route.h"
 
+/* How long a worker waits for its backends before it serves without them. */
+static const double worker_settle_s = 2.;
+
 static void
 worker_stop(struct worker *w)
 {
@@ -23,7 +26,10 @@ worker_serve(struct worker *w)
 	char ready = WORKER_READY;
 	size_t i;
 
+	if (w->serving || w->draining)
+		return;
 	w->serving = true;
+	ev_timer_stop(w->loop, &w->settle_timer);
 	for (i = 0; i < w->n_services; i++)
 		listener_start(w->services[i].listener);
 	/* A master that does not listen is gone, which EOF will tell. */
@@ -32,13 +38,21 @@ worker_serve(struct worker *w)
 		    w->birth->slot);
 }
 
-/* Clients that come before any backend has been tried would only get errors,
- * so they wait in the kernel until then. */
+/* Clients that come before the backends have been tried would only get errors,
+ * so they wait in the kernel, but not for long. */
 void
 worker_backend_settled(struct worker *w)
 {
-	if (--w->backends_unsettled == 0 && !w->draining)
+	if (--w->backends_unsettled == 0)
 		worker_serve(w);
+}
+
+static void
+worker_on_settle_timer(struct ev_loop *loop, ev_timer *ev, int revents)
+{
+	(void)loop;
+	(void)revents;
+	worker_serve(ev->data);
 }
 
 void
@@ -71,7 +85,7 @@ worker_drain(struct worker *w)
 		return;
 	w->draining = true;
 	for (i = 0; i < w->n_services; i++)
-		listener_stop(w->services[i].listener);
+		listener_drain(w->services[i].listener);
 	ev_timer_set(&w->drain_timer,
 	    (double)w->birth->cfg->shutdown_timeout_ms / 1000., 0.);
 	ev_timer_start(w->loop, &w->drain_timer);
@@ -140,8 +154,12 @@ worker_init(struct worker *w, const struct worker_birth *birth)
 	turn_init(w);
 	ev_timer_init(&w->linger_timer, client_on_linger_timer, 0., 0.);
 	ev_timer_init(&w->drain_timer, worker_on_drain_timer, 0., 0.);
+	ev_timer_init(&w->settle_timer, worker_on_settle_timer,
+	    worker_settle_s, 0.);
 	ev_io_init(&w->control, worker_on_control, birth->control, EV_READ);
-	w->linger_timer.data = w->drain_timer.data = w->control.data = w;
+	w->linger_timer.data = w->drain_timer.data = w;
+	w->settle_timer.data = w->control.data = w;
+	ev_timer_start(w->loop, &w->settle_timer);
 	ev_io_start(w->loop, &w->control);
 	/* One of our own, so that none settles all while they are made. */
 	w->backends_unsettled = 1;
@@ -169,6 +187,7 @@ worker_fini(struct worker *w)
 	turn_fini(w);
 	ev_timer_stop(w->loop, &w->linger_timer);
 	ev_timer_stop(w->loop, &w->drain_timer);
+	ev_timer_stop(w->loop, &w->settle_timer);
 	ev_io_stop(w->loop, &w->control);
 	buf_pool_fini(&w->bufs);
 	ASSERT(w->requests.n_used == 0);
