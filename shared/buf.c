@@ -242,16 +242,17 @@ chain_clear(struct buf_pool *pool, struct chain *chain)
 }
 
 int
-chain_iov(const struct chain *chain, struct iovec *iov, int n)
+chain_iov(const struct chain *chain, struct iovec *iov, int n, size_t most)
 {
 	const struct chain_seg *s;
 	int i = 0;
 
-	for (s = chain->head; s != NULL && i < n; s = s->next) {
+	for (s = chain->head; s != NULL && i < n && most > 0; s = s->next) {
 		if (s->len == 0)
 			continue;
 		iov[i].iov_base = s->p;
-		iov[i].iov_len = s->len;
+		iov[i].iov_len = MIN(s->len, most);
+		most -= iov[i].iov_len;
 		i++;
 	}
 	return i;

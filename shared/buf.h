@@ -72,8 +72,9 @@ void	 chain_splice(struct buf_pool *pool, struct chain *dst,
 /* Forget the first LEN bytes, or all. */
 void	 chain_drop(struct buf_pool *pool, struct chain *chain, size_t len);
 void	 chain_clear(struct buf_pool *pool, struct chain *chain);
-/* The first pieces, N at the most; how many. */
-int	 chain_iov(const struct chain *chain, struct iovec *iov, int n);
+/* The first pieces, N and MOST bytes at the most; how many. */
+int	 chain_iov(const struct chain *chain, struct iovec *iov, int n,
+	    size_t most);
 
 static inline bool
 chain_is_empty(const struct chain *chain)

@@ -50,8 +50,8 @@ X(connect_timeout_ms, "connect_timeout", MS, "1000", 1, 3600000, NULL, \
     RESTART, "milliseconds that connecting to a backend may take") \
 X(idle_timeout_ms, "idle_timeout", SEC, "0", 0, 31536000, NULL, LATER, \
     "seconds after which an idle client is closed, 0: never") \
-X(server_connections, "server_connections", INT, "1", 1, 64, NULL, RESTART, \
-    "connections from a worker to a backend") \
+X(server_connections, "server_connections", INT, "2", 1, 64, NULL, RESTART, \
+    "connections from a worker to a backend; the last is for large values") \
 X(max_packet, "max_packet", MB, "1", 1, 1024, NULL, RESTART, \
     "MiB that a value may have") \
 X(client_window, "client_window", INT, "256", 1, 65536, NULL, RESTART, \

@@ -660,7 +660,8 @@ def test_requests_not_yet_sent_move_to_the_new_connection(dialect):
             raise EOFError
 
     with FakeBackend(dialect, rcvbuf=4096, on_store_line=stuck) as fake, \
-            Kvproxy([fake], core={"recv_timeout": 20000}) as kv, \
+            Kvproxy([fake], core={"recv_timeout": 20000,
+                                  "client_buffer": 16}) as kv, \
             kv.client() as c:
         kv.wait_connected(fake)
         for i in range(n):
@@ -877,7 +878,29 @@ def test_E28_large_writes_to_a_slow_server(dialect):
             for i in range(n)), what="the host to be used again")
 
 
-@pytest.mark.parametrize("connections", [1, 4])
+def test_large_values_have_a_connection_of_their_own(dialect):
+    """Who reads or stores large values is asked for on the last connection,
+    when nothing of it is under way on another."""
+    with FakeBackend(dialect) as fake, \
+            Kvproxy([fake], core={"server_connections": 2},
+                    service={"backend_proto": dialect}) as kv, \
+            kv.client() as small, kv.client() as large:
+        def connection_of(client, request, reply):
+            client.ask(request, reply)
+            return fake.requests[-1].conn.number
+        value = b"v" * 900000
+        home = connection_of(small, b"set s 0 0 1\r\nx\r\n", b"STORED\r\n")
+        # Its first large value tells; the next one goes the other way.
+        connection_of(large, b"set l 0 0 %d\r\n%s\r\n" % (len(value), value),
+                      b"STORED\r\n")
+        lane = connection_of(large, b"get l\r\n", hit(b"l", value))
+        assert lane != home
+        for _ in range(3):
+            assert connection_of(small, b"get s\r\n", hit(b"s", b"x")) == home
+            assert connection_of(large, b"get l\r\n", hit(b"l", value)) == lane
+
+
+@pytest.mark.parametrize("connections", [1, 2, 4])
 def test_E19_a_clients_requests_to_one_host_keep_their_order(dialect,
                                                              connections):
     with Memcached() as m, \

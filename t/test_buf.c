@@ -28,7 +28,7 @@ static uint8_t *
 chain_flatten(const struct chain *chain, size_t *len)
 {
 	struct iovec iov[512];
-	int i, n = chain_iov(chain, iov, 512);
+	int i, n = chain_iov(chain, iov, 512, SIZE_MAX);
 	uint8_t *p = malloc(chain->len + 1);
 
 	*len = 0;
@@ -134,8 +134,11 @@ chain_refers_to_large_values_and_copies_small_ones(void **state)
 	assert_int_equal(l->refs, 1);
 	assert_true(chain_append_from(pool, &c, l, l->data + 7, 40000, 256));
 	assert_int_equal(l->refs, 2);
-	assert_int_equal(chain_iov(&c, iov, 4), 2);
+	assert_int_equal(chain_iov(&c, iov, 4, SIZE_MAX), 2);
 	assert_ptr_equal(iov[1].iov_base, l->data + 7);
+	assert_int_equal(chain_iov(&c, iov, 4, 100), 1);
+	assert_int_equal(chain_iov(&c, iov, 4, 101), 2);
+	assert_int_equal(iov[1].iov_len, 1);
 	assert_int_equal(c.len, 40100);
 	lease_put(pool, &l);
 	chain_drop(pool, &c, 50);
@@ -273,7 +276,7 @@ input_does_not_write_over_referenced_bytes(void **state)
 	assert_true(input_settle(pool, &in, 0, false));
 	assert_true(input_room(pool, &in, 0, &p) > 60000);
 	memset(p, 'w', 60000);
-	assert_int_equal(chain_iov(&c, iov, 1), 1);
+	assert_int_equal(chain_iov(&c, iov, 1, SIZE_MAX), 1);
 	assert_int_equal(*(uint8_t *)iov[0].iov_base, 'v');
 	input_clear(pool, &in);
 	chain_clear(pool, &c);

@@ -164,7 +164,7 @@ config_has_the_defaults_of_the_original(void **state)
 	assert_int_equal(s->recv_timeout_ms, 100);
 	assert_int_equal(s->connect_timeout_ms, 1000);
 	assert_int_equal(s->idle_timeout_ms, 0);
-	assert_int_equal(s->server_connections, 1);
+	assert_int_equal(s->server_connections, 2);
 	assert_int_equal(s->max_packet, 1024 * 1024);
 	assert_int_equal(s->client_window, 256);
 	assert_int_equal(s->distribution, DISTRIBUTION_KETAMA);

@@ -538,7 +538,7 @@ backend_receive(struct backend *b)
 		    strerror(errno));
 		return;
 	}
-	b->rx_more = n == room;
+	b->rx_more = n >= MIN(room, (size_t)IO_CHUNK);
 	if (n > 0) {
 		b->in.len += (uint32_t)n;
 		b->rx_us = b->w->now_us;

@@ -5,10 +5,12 @@
 
 #include "shared/log.h"
 #include "worker/io.h"
+#include "worker/pool.h"
 
 enum {
 	CLIENT_BUDGET = 256,		/* keys of one client in a turn */
 	CLIENT_WINDOW_FIRST = 32,	/* legs, before any has been answered */
+	CLIENT_BULK = 64 * 1024,	/* mean size of large values */
 	CLIENT_LINGER_US = 1000000,
 	CLIENT_LINGER_BYTES = 16 * 1024 * 1024
 };
@@ -208,11 +210,30 @@ client_wake(struct client *c)
 	client_mark_ready(c);
 }
 
+/* A running mean of the values that C stores and reads. */
+static void
+client_note_value(struct client *c, size_t len)
+{
+	if (len > 0)
+		c->value_len =
+		    (uint32_t)((c->value_len * (uint64_t)7 + len) / 8);
+}
+
+void
+client_leg_begins(struct client *c, size_t len)
+{
+	client_note_value(c, len);
+	if (c->in_flight == 0)
+		c->lane = pool_lane(c->svc->pool, c->id,
+		    c->value_len > CLIENT_BULK);
+	c->in_flight++;
+}
+
 void
 client_leg_ended(struct client *c, size_t len)
 {
 	c->in_flight--;
-	c->value_len = (uint32_t)((c->value_len * (uint64_t)7 + len) / 8);
+	client_note_value(c, len);
 	if (c->window < (uint32_t)c->svc->cfg->client_window)
 		c->window++;
 	if (c->stalled)

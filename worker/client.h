@@ -42,6 +42,7 @@ struct client {
 	uint32_t	 in_flight;	/* legs */
 	uint32_t	 window;	/* legs it may have; grows */
 	uint32_t	 value_len;	/* of its recent values, about */
+	unsigned	 lane;		/* its connections, see pool.h */
 	uint64_t	 wrote_mark;	/* legs.c's: is w->write_mark where C
 					 * wrote behind the leg looked at */
 	uint64_t	 linger_us;	/* when lingering ends */
@@ -69,6 +70,9 @@ void	 client_flush(struct client *c);
 void	 client_mark_dirty(struct client *c);
 /* Something that C waited for has happened. */
 void	 client_wake(struct client *c);
+/* C begins a leg that stores LEN bytes (0: none).  Its lane changes only while
+ * none is under way. */
+void	 client_leg_begins(struct client *c, size_t len);
 /* A leg of C ended, with a value of LEN bytes. */
 void	 client_leg_ended(struct client *c, size_t len);
 /* There is no memory for what C must be sent: close it at the end of the

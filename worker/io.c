@@ -11,7 +11,7 @@ enum { IO_IOV = 64 };
 enum io_result
 io_recv(int fd, void *p, size_t room, size_t *n)
 {
-	ssize_t got = recv(fd, p, room, 0);
+	ssize_t got = recv(fd, p, MIN(room, (size_t)IO_CHUNK), 0);
 
 	*n = 0;
 	if (got > 0) {
@@ -31,8 +31,9 @@ io_send(int fd, struct buf_pool *pool, struct chain *chain, size_t *n)
 	ssize_t sent;
 
 	*n = 0;
-	while (!chain_is_empty(chain)) {
-		msg.msg_iovlen = (size_t)chain_iov(chain, iov, IO_IOV);
+	while (!chain_is_empty(chain) && *n < IO_CHUNK) {
+		msg.msg_iovlen = (size_t)chain_iov(chain, iov, IO_IOV,
+		    IO_CHUNK - *n);
 		if (msg.msg_iovlen == 1)
 			sent = send(fd, iov[0].iov_base, iov[0].iov_len,
 			    MSG_NOSIGNAL);
@@ -46,7 +47,7 @@ io_send(int fd, struct buf_pool *pool, struct chain *chain, size_t *n)
 		*n += (size_t)sent;
 		chain_drop(pool, chain, (size_t)sent);
 	}
-	return IO_DONE;
+	return chain_is_empty(chain) ? IO_DONE : IO_AGAIN;
 }
 
 /* Replies are written when they are complete, so waiting for more to send

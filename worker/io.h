@@ -11,6 +11,10 @@
 
 #include "shared/buf.h"
 
+/* What one receive or send moves at the most: so long does a large value stand
+ * in the way of small ones. */
+enum { IO_CHUNK = 128 * 1024 };
+
 enum io_result {
 	IO_DONE,	/* bytes moved */
 	IO_AGAIN,	/* wait for readiness */
@@ -18,11 +22,11 @@ enum io_result {
 	IO_FAILED	/* errno says why; close it */
 };
 
-/* At most ROOM bytes to P; *N of them came. */
+/* At most ROOM bytes, and IO_CHUNK, to P; *N of them came. */
 enum io_result io_recv(int fd, void *p, size_t room, size_t *n) MUST_CHECK;
 
-/* What CHAIN holds, as far as the socket takes it; *N went out and are gone
- * from CHAIN.  IO_DONE: all of it. */
+/* What CHAIN holds, as far as the socket takes it, and IO_CHUNK; *N went out
+ * and are gone from CHAIN.  IO_DONE: all of it. */
 enum io_result io_send(int fd, struct buf_pool *pool, struct chain *chain,
     size_t *n) MUST_CHECK;
 

@@ -46,8 +46,16 @@ pool_n_hosts(const struct pool *pool)
 	return pool->n_hosts;
 }
 
-struct backend *
-pool_backend(struct pool *pool, unsigned i, uint64_t client_id)
+unsigned
+pool_lane(const struct pool *pool, uint64_t client_id, bool bulk)
 {
-	return &pool->backends[i * pool->n_each + client_id % pool->n_each];
+	unsigned last = pool->n_each - 1;
+
+	return bulk || last == 0 ? last : (unsigned)(client_id % last);
+}
+
+struct backend *
+pool_backend(struct pool *pool, unsigned i, unsigned lane)
+{
+	return &pool->backends[i * pool->n_each + lane];
 }

@@ -398,6 +398,7 @@ request_count_failure(struct worker *w, const struct backend *b,
 	counter_set(&host[HOST_LAST_FAILED_MS], w->now_us / 1000);
 }
 
+/* Give REQ's next part to B (NULL: to nobody). */
 static void
 request_issue(struct request *req, struct backend *b,
     const struct kvp_key *key, struct lease *src)
@@ -406,7 +407,6 @@ request_issue(struct request *req, struct backend *b,
 	struct leg *leg;
 	int why;
 
-	req->client->in_flight++;
 	if (b == NULL)
 		why = KVP_FAIL_NO_HOST;
 	else if ((leg = leg_new(req, index, key->key)) == NULL)
@@ -422,15 +422,23 @@ request_issue(struct request *req, struct backend *b,
 	    (enum kvp_fail)why);
 }
 
-void
-request_feed(struct request *req, const struct kvp_key *key, struct lease *src)
+static void
+request_issue_key(struct request *req, const struct kvp_key *key,
+    struct lease *src)
 {
 	struct client *c = req->client;
 
-	if (req->n_issued + 1 == req->n_parts)
-		c->feeding = NULL;
-	request_issue(req, route_key(req->svc->route, key->key, c->id), key,
+	client_leg_begins(c, key->body.len);
+	request_issue(req, route_key(req->svc->route, key->key, c->lane), key,
 	    src);
+}
+
+void
+request_feed(struct request *req, const struct kvp_key *key, struct lease *src)
+{
+	if (req->n_issued + 1 == req->n_parts)
+		req->client->feeding = NULL;
+	request_issue_key(req, key, src);
 }
 
 /* A command of one's own on the leg's connection, whose reply nobody awaits. */
@@ -561,13 +569,16 @@ request_issue_every(struct request *req)
 {
 	struct service *svc = req->svc;
 	static const struct kvp_key none;
-	uint64_t id = req->client->id;
+	struct client *c = req->client;
 	unsigned i, n = pool_n_hosts(svc->pool);
 
 	/* The last one may end the request; none before it can. */
 	req->n_parts = n;
-	for (i = 0; i < n; i++)
-		request_issue(req, pool_backend(svc->pool, i, id), &none, NULL);
+	for (i = 0; i < n; i++) {
+		client_leg_begins(c, 0);
+		request_issue(req, pool_backend(svc->pool, i, c->lane), &none,
+		    NULL);
+	}
 }
 
 struct request *
@@ -597,7 +608,6 @@ request_start(struct client *c, const struct kvp_request *found,
 		    NULL);
 		return req;
 	}
-	request_issue(req, route_key(svc->route, found->key.key, c->id),
-	    &found->key, src);
+	request_issue_key(req, &found->key, src);
 	return NULL;
 }

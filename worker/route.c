@@ -36,9 +36,9 @@ route_free(struct route **route)
 }
 
 struct backend *
-route_key(const struct route *route, struct kvp_slice key, uint64_t client_id)
+route_key(const struct route *route, struct kvp_slice key, unsigned lane)
 {
 	unsigned i = ring_find(route->ring, key.p, key.len);
 
-	return i == RING_NONE ? NULL : pool_backend(route->pool, i, client_id);
+	return i == RING_NONE ? NULL : pool_backend(route->pool, i, lane);
 }

@@ -10,9 +10,9 @@
 struct route *route_new(struct service *svc) MUST_CHECK;
 void	 route_free(struct route **route);
 
-/* The connection for KEY of the client CLIENT_ID; NULL: the group gives keys
- * to no host. */
+/* The connection for KEY in LANE (pool.h); NULL: the group gives keys to no
+ * host. */
 struct backend *route_key(const struct route *route, struct kvp_slice key,
-	    uint64_t client_id);
+	    unsigned lane);
 
 #endif /* WORKER_ROUTE_H */

@@ -87,6 +87,8 @@ class Kvproxy:
         first = {"port": self.port, "thread_count": self.workers,
                  "cpu_affinity": "off", "recv_timeout": 5000,
                  "failover_interval": 0.2, "log_level": "info",
+                 # One, so that a script knows which connection it plays.
+                 "server_connections": 1,
                  "pid_file": self.pid_file, "log_path": self.log}
         first.update(core)
         second = {"extension": "memcached.so", "hosts": "group"}
