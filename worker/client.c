@@ -9,7 +9,7 @@
 
 enum {
 	CLIENT_BUDGET = 256,		/* keys of one client in a turn */
-	CLIENT_WINDOW_FIRST = 32,	/* legs, before any has been answered */
+	CLIENT_WINDOW_FIRST = 16,	/* legs, before any has been answered */
 	CLIENT_BULK = 64 * 1024,	/* mean size of large values */
 	CLIENT_LINGER_US = 1000000,
 	CLIENT_LINGER_BYTES = 16 * 1024 * 1024
