@@ -284,16 +284,15 @@ client_feed(struct client *c, unsigned budget)
 	uint8_t room[KVP_KEY_MAX];
 	struct kvp_key key;
 	unsigned n = 0;
+	bool found;
 
 	keys.p = input_bytes(&c->in) + c->feed_keys;
 	keys.len = c->feed_len;
-	/* A failed request leaves its client, and its other keys go unasked. */
+	/* It is fed no more with its last key, or when it fails. */
 	while (c->feeding != NULL && n < budget && client_may_issue(c)) {
-		if (!fn->next_key(c->svc->ext, &c->feeding->cmd, keys,
-		    &c->feed_at, &key, room)) {
-			c->feeding = NULL;
-			break;
-		}
+		found = fn->next_key(c->svc->ext, &c->feeding->cmd, keys,
+		    &c->feed_at, &key, room);
+		ASSERT(found && key.key.len <= KVP_KEY_MAX);
 		n++;
 		request_feed(c->feeding, &key, c->in.lease);
 	}
@@ -417,6 +416,38 @@ client_run_input(struct client *c)
 	return n;
 }
 
+/* Receive once.  False: C is closed. */
+static bool
+client_receive(struct client *c)
+{
+	struct buf_pool *bufs = &c->w->bufs;
+	enum io_result res;
+	size_t room, n;
+	uint8_t *p;
+
+	if ((room = input_room(bufs, &c->in, c->need, &p)) == 0) {
+		client_close(c, COUNTER_CLOSE_MEMORY);
+		return false;
+	}
+	res = io_recv(c->io.fd, p, room, &n);
+	switch (res) {
+	case IO_DONE:
+		c->in.len += (uint32_t)n;
+		worker_count(c->w, COUNTER_BYTES_READ, n);
+		break;
+	case IO_AGAIN:
+		break;
+	case IO_EOF:
+		c->eof = true;
+		break;
+	case IO_FAILED:
+		client_close(c, errno == ECONNRESET ? COUNTER_CLOSE_CLIENT :
+		    COUNTER_CLOSE_ERROR);
+		return false;
+	}
+	return true;
+}
+
 void
 client_run(struct client *c)
 {
@@ -425,6 +456,11 @@ client_run(struct client *c)
 	c->is_ready = false;
 	if (c->state != CLIENT_OPEN)
 		return;
+	if (c->last_look) {
+		c->last_look = false;
+		if (!c->eof && !client_receive(c))
+			return;
+	}
 	n = client_run_input(c);
 	if (c->state != CLIENT_OPEN)
 		input_clear(&c->w->bufs, &c->in);
@@ -458,45 +494,15 @@ client_on_linger_readable(struct client *c)
 		client_close(c, COUNTER_CLOSE_CLIENT);
 }
 
-static void
-client_on_readable(struct client *c)
-{
-	struct buf_pool *bufs = &c->w->bufs;
-	enum io_result res;
-	size_t room, n;
-	uint8_t *p;
-
-	if ((room = input_room(bufs, &c->in, c->need, &p)) == 0) {
-		client_close(c, COUNTER_CLOSE_MEMORY);
-		return;
-	}
-	res = io_recv(c->io.fd, p, room, &n);
-	switch (res) {
-	case IO_DONE:
-		c->in.len += (uint32_t)n;
-		worker_count(c->w, COUNTER_BYTES_READ, n);
-		break;
-	case IO_AGAIN:
-		break;
-	case IO_EOF:
-		c->eof = true;
-		break;
-	case IO_FAILED:
-		client_close(c, errno == ECONNRESET ? COUNTER_CLOSE_CLIENT :
-		    COUNTER_CLOSE_ERROR);
-		return;
-	}
-	client_run(c);
-}
-
-/* One last look at what the peer has sent. */
 void
 client_drain(struct client *c)
 {
-	if (c->state == CLIENT_OPEN && !c->eof && !c->stalled && !c->is_ready)
-		client_on_readable(c);
-	else
-		client_after(c);
+	if (c->state != CLIENT_OPEN)
+		return;
+	/* Where whole requests are waiting already, those are enough. */
+	c->last_look = !c->stalled && !c->is_ready;
+	if (!c->stalled)
+		client_mark_ready(c);
 }
 
 void
@@ -535,8 +541,8 @@ client_on_io(struct ev_loop *loop, ev_io *ev, int revents)
 		return;
 	if (c->state == CLIENT_LINGERING)
 		client_on_linger_readable(c);
-	else if (c->state == CLIENT_OPEN)
-		client_on_readable(c);
+	else if (c->state == CLIENT_OPEN && client_receive(c))
+		client_run(c);
 }
 
 void

@@ -53,6 +53,7 @@ struct client {
 	bool		 stalled;	/* may not issue now */
 	bool		 blocked;	/* waits to be writable */
 	bool		 broken;	/* out of memory: close it */
+	bool		 last_look;	/* drain: receive once more */
 	bool		 dirty, is_ready;
 };
 
@@ -82,8 +83,8 @@ void	 client_break(struct client *c);
 void	 client_close(struct client *c, enum counter reason);
 /* No more is read; close when all is answered. */
 void	 client_finish(struct client *c, enum counter reason);
-/* The worker drains: what C has sent until now is read, and C closes when
- * that is answered. */
+/* The worker drains: what C has sent until now is read in the next turn, and C
+ * closes when that is answered. */
 void	 client_drain(struct client *c);
 
 void	 client_on_linger_timer(struct ev_loop *loop, ev_timer *ev,

@@ -212,9 +212,14 @@ request_deliver(struct client *c)
 static void
 request_done(struct request *req)
 {
+	struct client *c = req->client;
+
 	req->done = true;
+	/* One that failed early leaves its other keys unasked. */
+	if (c->feeding == req)
+		c->feeding = NULL;
 	if (request_is_next(req))
-		request_deliver(req->client);
+		request_deliver(c);
 }
 
 /* Take back what was rendered of REQ and has not gone out. */

@@ -78,7 +78,7 @@ worker_on_drain_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 static void
 worker_drain(struct worker *w)
 {
-	struct client *c, *next;
+	struct client *c;
 	size_t i;
 
 	if (w->draining)
@@ -89,10 +89,8 @@ worker_drain(struct worker *w)
 	ev_timer_set(&w->drain_timer,
 	    (double)w->birth->cfg->shutdown_timeout_ms / 1000., 0.);
 	ev_timer_start(w->loop, &w->drain_timer);
-	for (c = TAILQ_FIRST(&w->all_clients); c != NULL; c = next) {
-		next = TAILQ_NEXT(c, link);
+	TAILQ_FOREACH(c, &w->all_clients, link)
 		client_drain(c);
-	}
 	worker_client_gone(w);
 }
 
