@@ -24,7 +24,7 @@
  *   next_key   a multi-key command -> its keys, one at a time
  *   encode     command, key       -> bytes for a backend       (one leg)
  *   decode     backend's bytes    -> the reply to that leg
- *   follow     a reply that calls for one more leg
+ *   follow     a reply that calls for one more leg, or for another try
  *   render     reply              -> bytes for the client
  *   fail       no reply will come -> bytes for the client
  */
@@ -36,7 +36,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define KVP_ABI		1	/* changes when anything below does */
+#define KVP_ABI		2	/* changes when anything below does */
 #define KVP_ROOM	1024	/* least room of a function that writes */
 #define KVP_KEY_MAX	1024	/* longest key the core carries */
 #define KVP_NOTE_MAX	1024	/* longest note the core carries */
@@ -88,6 +88,7 @@ struct kvp_cmd {
 struct kvp_key {
 	struct kvp_slice key;	/* decoded: what is hashed */
 	struct kvp_slice body;	/* the value to store; len 0: none */
+	unsigned	 step;	/* how often follow has asked for it again */
 };
 
 /* What parse found. */
@@ -153,6 +154,17 @@ enum kvp_fail {
 	KVP_FAIL_MEMORY,	/* out of memory */
 	KVP_FAIL_UNSUPPORTED,	/* the backend's dialect cannot say it */
 	KVP_FAIL_BACKUP		/* the primary has it, the backup has not */
+};
+
+/* What a reply calls for besides being rendered: a sum of these. */
+enum kvp_follow {
+	KVP_FOLLOW_NONE = 0,
+	/* One more leg to the same host, whose reply nobody awaits. */
+	KVP_FOLLOW_ASIDE = 1,
+	/* After that: ask for the same key again, its step one higher.  This
+	 * reply is forgotten and the next one answers.  Only of what may be
+	 * asked again and has no body. */
+	KVP_FOLLOW_AGAIN = 2
 };
 
 /* What became of a write whose effect is to be copied. */
@@ -249,9 +261,9 @@ struct kvp_ext {
 	    uint32_t opaque, const uint8_t *p, size_t len,
 	    struct kvp_reply *r);
 
-	/* Does R call for one more leg with KEY, to the same host, whose
-	 * reply nobody awaits?  True: NEXT is its command. */
-	bool (*follow)(void *ext, const struct kvp_cmd *cmd,
+	/* What R calls for, of enum kvp_follow; with KVP_FOLLOW_ASIDE NEXT is
+	 * that leg's command, for the same KEY.  Asked of hits alone. */
+	unsigned (*follow)(void *ext, const struct kvp_cmd *cmd,
 	    const struct kvp_key *key, const struct kvp_reply *r,
 	    struct kvp_cmd *next);
 

@@ -168,7 +168,7 @@ static ssize_t
 test_decode(struct kvp_conn *conn, const struct kvp_request *req,
     const char *reply, size_t len, struct kvp_reply *r)
 {
-	struct kvp_key key = { .key = req->key.key };
+	struct kvp_key key = { .key = req->key.key, .step = req->key.step };
 
 	memset(r, 0xa5, sizeof(*r));
 	return fn->decode(ext, conn, &req->cmd, &key, OPAQUE,
@@ -333,14 +333,14 @@ meta_asks_and_is_answered(void **state)
 		  "END\r\n" },
 		{ "get k\r\n", "mg k f v O7\r\n", "EN\r\n", "4 miss",
 		  "END\r\n" },
-		{ "gets k\r\n", "gets k\r\n",
-		  "VALUE k 0 1 18446744073709551615\r\na\r\nEND\r\n", "42 hit",
+		{ "gets k\r\n", "mg k f c v O7\r\n",
+		  "VA 1 f0 c18446744073709551615 O7\r\na\r\n", "37 hit",
 		  "VALUE k 0 1 18446744073709551615\r\na\r\nEND\r\n" },
-		{ "gat 100 k\r\n", "mg k f v T100 O7\r\n",
+		{ "gat 100 k\r\n", "mg k f T100 v O7\r\n",
 		  "VA 1 f0 O7 Z X\r\na\r\n", "19 hit",
 		  "VALUE k 0 1\r\na\r\nEND\r\n" },
-		{ "gats -9 k\r\n", "gats -1 k\r\n", "END\r\n",
-		  "5 miss", "END\r\n" },
+		{ "gats -9 k\r\n", "mg k f c T-1 v O7\r\n", "EN O7\r\n",
+		  "7 miss", "END\r\n" },
 		{ "touch k 0\r\n", "mg k T0 O7\r\n", "HD O7\r\n", "7 hit",
 		  "TOUCHED\r\n" },
 		{ "touch k 2147483648\r\n", "mg k T-1 O7\r\n", "EN\r\n",
@@ -733,52 +733,89 @@ textback_takes_what_cannot_be_for_a_desync(void **state)
 		test_nonsense(&text, &rows[i]);
 }
 
-/* Does the reply to REQUEST call for a give-back? */
-static bool
-test_follow(struct kvp_conn *conn, const char *request, const char *reply,
-    char *asked)
+/* What the reply to REQUEST, asked for the STEPth time, calls for; a give-back
+ * is written to ASKED. */
+static unsigned
+test_follow(struct kvp_conn *conn, const char *request, unsigned step,
+    const char *reply, char *asked)
 {
 	struct kvp_request req;
 	struct kvp_reply r;
 	struct kvp_cmd next;
+	unsigned what;
 
 	test_parse(request, &req);
+	req.key.step = step;
 	assert_int_equal(test_decode(conn, &req, reply, strlen(reply), &r),
 	    strlen(reply));
-	if (!fn->follow(ext, &req.cmd, &req.key, &r, &next))
-		return false;
+	what = fn->follow(ext, &req.cmd, &req.key, &r, &next);
+	if ((what & KVP_FOLLOW_ASIDE) == 0)
+		return what;
 	assert_int_equal(next.class, KVP_WRITE);
+	req.key.step = 0;
 	assert_true(test_encode(conn, &next, &req.key, asked));
 	assert_false(test_encode(&text, &next, &req.key, asked + 100));
 	req.cmd = next;
 	assert_int_equal(test_decode(conn, &req, "HD O7\r\n", 7, &r), 7);
 	assert_int_equal(test_decode(conn, &req, "NF O7\r\n", 7, &r), 7);
 	assert_true(test_decode(conn, &req, "HD O8\r\n", 7, &r) < 0);
-	return true;
+	return what;
 }
 
 static void
 meta_gives_back_a_recache_token(void **state)
 {
+	static const struct {
+		const char	*request;
+		unsigned	 step;
+		const char	*reply;
+		unsigned	 what;
+	} rows[] = {
+		{ "get k\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
+		  KVP_FOLLOW_ASIDE },
+		{ "gat 9 k\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
+		  KVP_FOLLOW_ASIDE },
+		{ "touch k 9\r\n", 0, "HD O7 X W\r\n", KVP_FOLLOW_ASIDE },
+		{ "get k\r\n", 0, "VA 1 f0 O7 Z X\r\na\r\n",
+		  KVP_FOLLOW_NONE },
+		/* The CAS that it brings is void then. */
+		{ "gets k\r\n", 0, "VA 1 f0 c5 O7 X W\r\na\r\n",
+		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN },
+		{ "gats 9 k\r\n", 0, "VA 1 f0 c5 O7 X W\r\na\r\n",
+		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN },
+		{ "gets k\r\n", 1, "VALUE k 0 1 6\r\na\r\nEND\r\n",
+		  KVP_FOLLOW_NONE },
+		{ "set k 0 0 1\r\na\r\n", 0, "HD O7\r\n",
+		  KVP_FOLLOW_NONE },
+		/* A meta client knows what to do with it. */
+		{ "mg k f v\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
+		  KVP_FOLLOW_NONE },
+	};
+	char asked[TEXT_MAX];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < LEN(rows); i++) {
+		assert_int_equal(test_follow(&meta, rows[i].request,
+		    rows[i].step, rows[i].reply, asked), rows[i].what);
+		if (rows[i].what & KVP_FOLLOW_ASIDE)
+			assert_string_equal(asked, "md k I O7\r\n");
+	}
+	assert_int_equal(test_follow(&text, "get k\r\n", 0,
+	    "VALUE k 0 1\r\na\r\nEND\r\n", asked), KVP_FOLLOW_NONE);
+}
+
+static void
+meta_asks_classic_for_a_read_that_is_repeated(void **state)
+{
+	struct kvp_request req;
 	char asked[TEXT_MAX];
 
 	(void)state;
-	assert_true(test_follow(&meta, "get k\r\n",
-	    "VA 1 f0 O7 X W\r\na\r\n", asked));
-	assert_string_equal(asked, "md k I O7\r\n");
-	assert_true(test_follow(&meta, "gat 9 k\r\n",
-	    "VA 1 f0 O7 X W\r\na\r\n", asked));
-	assert_true(test_follow(&meta, "touch k 9\r\n", "HD O7 X W\r\n",
-	    asked));
-	assert_false(test_follow(&meta, "get k\r\n",
-	    "VA 1 f0 O7 Z X\r\na\r\n", asked));
-	/* A read that returns a CAS is asked so that it wins nothing. */
-	assert_false(test_follow(&meta, "gets k\r\n",
-	    "VALUE k 0 1 5\r\na\r\nEND\r\n", asked));
-	assert_false(test_follow(&text, "get k\r\n",
-	    "VALUE k 0 1\r\na\r\nEND\r\n", asked));
-	assert_false(test_follow(&meta, "set k 0 0 1\r\na\r\n", "HD O7\r\n",
-	    asked));
+	test_parse("gats 9 k\r\n", &req);
+	req.key.step = 1;
+	assert_true(test_encode(&meta, &req.cmd, &req.key, asked));
+	assert_string_equal(asked, "gets k\r\n");
 }
 
 /* Render PART of REQ's answer behind what is at DST. */
@@ -883,6 +920,7 @@ main(void)
 		cmocka_unit_test(textback_asks_and_is_answered),
 		cmocka_unit_test(textback_takes_what_cannot_be_for_a_desync),
 		cmocka_unit_test(meta_gives_back_a_recache_token),
+		cmocka_unit_test(meta_asks_classic_for_a_read_that_is_repeated),
 		cmocka_unit_test(text_joins_the_answers_of_many),
 		cmocka_unit_test(text_renders_a_bare_miss),
 	};

@@ -220,7 +220,7 @@ command_takes_the_wait_off_the_time_to_live(void **state)
 static void
 command_empties_a_host(void **state)
 {
-	const struct kvp_key none = { { NULL, 0 }, { NULL, 0 } };
+	const struct kvp_key none = { .key = { NULL, 0 } };
 	struct kvp_cmd cmd;
 	char got[TEXT_MAX];
 
@@ -240,7 +240,7 @@ memcached_names_its_options(void **state)
 		unsigned	 type, flags;
 	} rows[] = {
 		{ "client_proto", "auto", "auto|text|binary", KVP_OPT_ENUM,
-		  KVP_OPT_LATER },
+		  0 },
 		{ "backend_proto", "auto", "auto|meta|text", KVP_OPT_ENUM,
 		  0 },
 		{ "binary_cas", "off", NULL, KVP_OPT_BOOL, KVP_OPT_LATER },

@@ -476,7 +476,7 @@ backend_read_reply(struct backend *b)
 		return false;
 	}
 	r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
-	key = (struct kvp_key){ .key = { leg->key, leg->key_len } };
+	key = leg_key(leg);
 	n = b->svc->fn->decode(b->svc->ext, &b->conn, &leg->req->cmd, &key,
 	    leg->opaque, input_bytes(&b->in), b->in.len, &r);
 	if (!backend_reply_is_sane(b, n, &r)) {

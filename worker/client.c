@@ -345,7 +345,7 @@ client_parse(struct client *c)
 
 	/* Not the whole of it: the parser's room is large. */
 	found.cmd = (struct kvp_cmd){ .class = KVP_LOCAL };
-	found.key = (struct kvp_key){ { NULL, 0 }, { NULL, 0 } };
+	found.key = (struct kvp_key){ .key = { NULL, 0 } };
 	found.keys = found.note = (struct kvp_slice){ NULL, 0 };
 	found.swallow = found.need = 0;
 	n = c->svc->fn->parse(c->svc->ext, &c->conn, input_bytes(&c->in),

@@ -88,13 +88,13 @@ legs_clear(struct backend *b)
 static void
 legs_add_again(struct backend *b, struct leg_queue *legs)
 {
-	struct kvp_key key = { .body = { NULL, 0 } };
+	struct kvp_key key;
 	struct leg *leg;
 	int why;
 
 	while ((leg = TAILQ_FIRST(legs)) != NULL) {
 		TAILQ_REMOVE(legs, leg, next);
-		key.key = (struct kvp_slice){ leg->key, leg->key_len };
+		key = leg_key(leg);
 		if (leg->abandoned)
 			request_leg_free(&leg);
 		else if ((why = legs_encode(b, leg, &key, NULL)) >= 0)

@@ -133,6 +133,7 @@ leg_new(struct request *req, uint32_t index, struct kvp_slice key)
 	leg->large = large;
 	leg->abandoned = false;
 	leg->retried = false;
+	leg->step = 0;
 	if (key.len > 0)
 		memcpy(leg->key, key.p, key.len);
 	req->n_legs++;
@@ -448,25 +449,59 @@ request_feed(struct request *req, const struct kvp_key *key, struct lease *src)
 
 /* A command of one's own on the leg's connection, whose reply nobody awaits. */
 static void
-request_follow(struct backend *b, const struct leg *leg,
-    const struct kvp_key *key, const struct kvp_reply *r)
+request_ask_aside(struct backend *b, const struct kvp_key *key,
+    const struct kvp_cmd *cmd)
 {
 	struct service *svc = b->svc;
-	struct kvp_cmd next;
 	struct request *req;
-	struct leg *follow;
+	struct leg *leg;
 
-	if (!svc->fn->follow(svc->ext, &leg->req->cmd, key, r, &next))
-		return;
-	req = request_new(svc, NULL, &next, (struct kvp_slice){ NULL, 0 });
+	req = request_new(svc, NULL, cmd, (struct kvp_slice){ NULL, 0 });
 	if (req == NULL)
 		return;
-	if ((follow = leg_new(req, 0, key->key)) == NULL)
+	if ((leg = leg_new(req, 0, key->key)) == NULL)
 		request_release(req);
-	else if (backend_add(b, follow, key, NULL) >= 0)
-		request_leg_free(&follow);
+	else if (backend_add(b, leg, key, NULL) >= 0)
+		request_leg_free(&leg);
 	else
 		worker_count(svc->w, COUNTER_FOLLOW_UPS, 1);
+}
+
+/* Ask for LEG's key again, within its first deadline.  It is the queue's
+ * again, or freed. */
+static void
+request_ask_again(struct backend *b, struct leg *leg)
+{
+	struct kvp_key key;
+	int why;
+
+	ASSERT(leg->req->cmd.class != KVP_EVERY && leg->step < UINT8_MAX);
+	leg->step++;
+	key = leg_key(leg);
+	if ((why = backend_add(b, leg, &key, NULL)) >= 0) {
+		request_leg_failed(b, leg, (enum kvp_fail)why);
+		request_leg_free(&leg);
+	} else
+		worker_count(b->w, COUNTER_FOLLOW_UPS, 1);
+}
+
+/* True: the leg is asked again, and this reply forgotten. */
+static bool
+request_follow(struct backend *b, struct leg *leg, const struct kvp_reply *r)
+{
+	struct service *svc = b->svc;
+	struct kvp_key key = leg_key(leg);
+	struct kvp_cmd next;
+	unsigned what;
+
+	what = svc->fn->follow(svc->ext, &leg->req->cmd, &key, r, &next);
+	if (what & KVP_FOLLOW_ASIDE)
+		request_ask_aside(b, &key, &next);
+	if ((what & KVP_FOLLOW_AGAIN) == 0 || leg->abandoned ||
+	    leg->req->client == NULL)
+		return false;
+	request_ask_again(b, leg);
+	return true;
 }
 
 /*
@@ -506,11 +541,13 @@ request_leg_replied(struct backend *b, struct leg **legp,
     const struct kvp_reply *r, struct lease *src)
 {
 	struct leg *leg = *legp;
-	struct kvp_key key = { .key = { leg->key, leg->key_len } };
+	struct kvp_key key = leg_key(leg);
 
+	if (r->class == KVP_REPLY_HIT && request_follow(b, leg, r)) {
+		*legp = NULL;
+		return;
+	}
 	request_count_reply(b->w, b, leg, r);
-	if (r->class == KVP_REPLY_HIT)
-		request_follow(b, leg, &key, r);
 	if (!leg->abandoned && request_end_part(leg->req, r->body.len))
 		request_take_reply(leg->req, leg->index, &key, r, src);
 	request_leg_free(legp);
@@ -519,7 +556,7 @@ request_leg_replied(struct backend *b, struct leg **legp,
 void
 request_leg_failed(struct backend *b, struct leg *leg, enum kvp_fail why)
 {
-	struct kvp_key key = { .key = { leg->key, leg->key_len } };
+	struct kvp_key key = leg_key(leg);
 
 	ASSERT(!leg->abandoned);
 	leg->abandoned = true;

@@ -31,6 +31,7 @@ struct leg {
 	bool		 large;		/* which slab it is from */
 	bool		 abandoned;	/* failed already; swallow its reply */
 	bool		 retried;
+	uint8_t		 step;		/* see kvp_key */
 	uint8_t		 key[];
 };
 
@@ -76,7 +77,7 @@ void	 request_feed(struct request *req, const struct kvp_key *key,
 bool	 request_has_room(const struct request *req);
 
 /* The backend's: the leg is out of its queue and was answered with R, whose
- * bytes lie in SRC.  The leg is freed. */
+ * bytes lie in SRC.  The leg is freed, or queued once more. */
 void	 request_leg_replied(struct backend *b, struct leg **leg,
 	    const struct kvp_reply *r, struct lease *src);
 /* The leg will not be answered in time; it stays in its queue. */
@@ -90,6 +91,15 @@ void	 request_orphan_all(struct client *c);
 
 /* Move what is whole at the head of C's queue to its output. */
 void	 request_deliver(struct client *c);
+
+/* LEG's key; its body is not at hand any more. */
+static inline struct kvp_key
+leg_key(const struct leg *leg)
+{
+	return (struct kvp_key){
+		.key = { leg->key, leg->key_len }, .step = leg->step
+	};
+}
 
 static inline struct kvp_slice
 request_note(const struct request *req)

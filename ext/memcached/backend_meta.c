@@ -3,40 +3,21 @@
  *
  * Every request carries an opaque number, which its reply must bring back: so
  * an answer can never reach another's question.  Two are asked in the classic
- * protocol all the same: flush_all, which meta has not, and a read that
- * returns a CAS token.  As a meta read it would win the token to recache a
- * stale item, and giving that back would change the CAS.
+ * protocol all the same: flush_all, which meta has not, and a read that is
+ * asked again, for it must not win the token to recache a stale item once
+ * more (see command_follow).
  */
 #include "ext/memcached/backend.h"
+#include "ext/memcached/base64.h"
 #include "ext/memcached/wire.h"
 
 enum {
-	META_BASE64_MAX = 186	/* a longer key does not fit, encoded */
+	META_KEY_MAX = 186	/* a longer key does not fit, encoded */
 };
 
 /*
  * Encoding.
  */
-
-static uint8_t *
-meta_put_base64(uint8_t *p, struct kvp_slice s)
-{
-	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	    "abcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t i, j;
-
-	for (i = 0; i < s.len; i += 3) {
-		size_t n = s.len - i < 3 ? s.len - i : 3;
-		uint32_t bits = 0;
-
-		for (j = 0; j < 3; j++)
-			bits = bits << 8 | (j < n ? s.p[i + j] : 0u);
-		for (j = 0; j < 4; j++)
-			*p++ = j > n ? (uint8_t)'=' :
-			    (uint8_t)digit[bits >> (18 - 6 * j) & 63];
-	}
-	return p;
-}
 
 /* A key that cannot stand in a line goes in base64, which the flag at the end
  * says.  NULL: it does not fit. */
@@ -46,41 +27,81 @@ meta_put_key(uint8_t *p, struct kvp_slice key, bool *encoded)
 	*encoded = !backend_key_is_plain(key);
 	if (!*encoded)
 		return wire_put(p, key.p, key.len);
-	return key.len > META_BASE64_MAX ? NULL : meta_put_base64(p, key);
+	return key.len > META_KEY_MAX ? NULL : base64_put(p, key);
 }
 
 /* Versions differ on times that are far below zero; all mean: expired. */
 static uint8_t *
-meta_put_exptime(uint8_t *p, int32_t exptime)
+meta_put_ttl(uint8_t *p, char flag, int32_t ttl)
 {
-	p = wire_put_str(p, " T");
-	if (exptime < 0)
+	*p++ = ' ';
+	*p++ = (uint8_t)flag;
+	if (ttl < 0)
 		return wire_put_str(p, "-1");
-	return wire_put_u64(p, (uint64_t)exptime);
+	return wire_put_u64(p, (uint64_t)ttl);
 }
 
 static bool
-meta_asks_classic(const struct command *c, enum command_op op,
-    const struct kvp_key *key)
+meta_asks_classic(enum command_op op, const struct kvp_key *key)
 {
-	return op == COMMAND_GET && (c->bits & COMMAND_WANT_CAS) != 0 &&
+	return op == COMMAND_GET && key->step > 0 &&
 	    backend_key_is_plain(key->key);
+}
+
+/* What the reply is to bring and what changes before or after that, in the
+ * client's order. */
+static uint8_t *
+meta_put_fields(uint8_t *p, const struct command *c)
+{
+	static const char letter[] = {
+		[COMMAND_FIELD_FLAGS] = 'f', [COMMAND_FIELD_CAS] = 'c',
+		[COMMAND_FIELD_TTL] = 't', [COMMAND_FIELD_ACCESS] = 'l',
+		[COMMAND_FIELD_HIT] = 'h', [COMMAND_FIELD_SIZE] = 's',
+	};
+	uint64_t order = c->order;
+
+	for (; order != 0; order >>= 4)
+		switch ((enum command_field)(order & 15)) {
+		case COMMAND_FIELD_KEY:
+		case COMMAND_FIELD_OPAQUE:
+			break;	/* the proxy's own affair */
+		case COMMAND_FIELD_EXPTIME:
+			p = meta_put_ttl(p, 'T', c->exptime);
+			break;
+		case COMMAND_FIELD_VIVIFY:
+			p = meta_put_ttl(p, 'N', c->vivify);
+			break;
+		case COMMAND_FIELD_RECACHE:
+			p = meta_put_ttl(p, 'R', c->recache);
+			break;
+		default:
+			*p++ = ' ';
+			*p++ = (uint8_t)letter[order & 15];
+		}
+	return p;
+}
+
+static uint8_t *
+meta_put_match(uint8_t *p, const struct command *c)
+{
+	return wire_put_u64(wire_put_str(p, " C"), c->cas);
 }
 
 static uint8_t *
 meta_put_get_flags(uint8_t *p, const struct command *c)
 {
-	p = wire_put_str(p, " f v");
-	if (c->bits & COMMAND_WANT_CAS)
-		p = wire_put_str(p, " c");
-	if (c->bits & COMMAND_TIMED)
-		p = meta_put_exptime(p, c->exptime);
+	if (c->bits & COMMAND_VALUE)
+		p = wire_put_str(p, " v");
+	if (c->bits & COMMAND_NO_BUMP)
+		p = wire_put_str(p, " u");
 	return p;
 }
 
 static uint8_t *
 meta_put_store_flags(uint8_t *p, const struct command *c, enum command_op op)
 {
+	if (op == COMMAND_CAS || (c->bits & COMMAND_MATCH) != 0)
+		p = meta_put_match(p, c);
 	/* What is joined to a value leaves its flags and time alone. */
 	if (op == COMMAND_APPEND)
 		return wire_put_str(p, " MA");
@@ -90,20 +111,34 @@ meta_put_store_flags(uint8_t *p, const struct command *c, enum command_op op)
 		p = wire_put_str(p, " ME");
 	else if (op == COMMAND_REPLACE)
 		p = wire_put_str(p, " MR");
-	else if (op == COMMAND_CAS)
-		p = wire_put_u64(wire_put_str(p, " C"), c->number);
+	if (c->bits & COMMAND_INVALIDATE)
+		p = wire_put_str(p, " I");
 	if (c->client_flags != 0)
 		p = wire_put_u64(wire_put_str(p, " F"), c->client_flags);
-	if (c->exptime != 0)
-		p = meta_put_exptime(p, c->exptime);
-	return p;
+	return c->exptime != 0 ? meta_put_ttl(p, 'T', c->exptime) : p;
 }
 
 static uint8_t *
-meta_put_arith_flags(uint8_t *p, const struct command *c, enum command_op op)
+meta_put_delete_flags(uint8_t *p, const struct command *c)
 {
-	p = wire_put_str(p, " v D");
-	p = wire_put_u64(p, c->number);
+	if (c->bits & COMMAND_MATCH)
+		p = meta_put_match(p, c);
+	if ((c->bits & COMMAND_INVALIDATE) == 0)
+		return p;
+	p = wire_put_str(p, " I");
+	return c->bits & COMMAND_TIMED ? meta_put_ttl(p, 'T', c->exptime) : p;
+}
+
+static uint8_t *
+meta_put_count_flags(uint8_t *p, const struct command *c, enum command_op op)
+{
+	/* The number is asked for even where its client does not want it: so
+	 * that it is seen to be one. */
+	p = wire_put_u64(wire_put_str(p, " v D"), c->delta);
+	if (c->bits & COMMAND_MATCH)
+		p = meta_put_match(p, c);
+	if (c->bits & COMMAND_VIVIFY && c->initial != 0)
+		p = wire_put_u64(wire_put_str(p, " J"), c->initial);
 	return op == COMMAND_DECR ? wire_put_str(p, " MD") : p;
 }
 
@@ -114,15 +149,16 @@ meta_put_flags(uint8_t *p, const struct command *c, enum command_op op)
 	case COMMAND_GET:
 		return meta_put_get_flags(p, c);
 	case COMMAND_TOUCH:
-		return meta_put_exptime(p, c->exptime);
+		return meta_put_ttl(p, 'T', c->exptime);
 	case COMMAND_INCR:
 	case COMMAND_DECR:
-		return meta_put_arith_flags(p, c, op);
+		return meta_put_count_flags(p, c, op);
 	case COMMAND_GIVE_BACK:
 		return wire_put_str(p, " I");
+	case COMMAND_DELETE:
+		return meta_put_delete_flags(p, c);
 	default:
-		return command_is_store(op) ?
-		    meta_put_store_flags(p, c, op) : p;
+		return meta_put_store_flags(p, c, op);
 	}
 }
 
@@ -165,7 +201,7 @@ meta_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	}
 	if (key->key.len == 0 || key->key.len > COMMAND_KEY_MAX)
 		return false;
-	if (meta_asks_classic(c, op, key))
+	if (meta_asks_classic(op, key))
 		return backend_text.encode(cmd, key, opaque, out);
 	p = wire_put(p, verb[op], 3);
 	if ((p = meta_put_key(p, key->key, &encoded)) == NULL)
@@ -176,7 +212,11 @@ meta_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 		out->body = key->body;
 		out->tail = (struct kvp_slice){ (const uint8_t *)"\r\n", 2 };
 	}
-	p = meta_put_flags(p, c, op);
+	/* A delete in a store's place asks for nothing of its own. */
+	if (op == (enum command_op)c->op) {
+		p = meta_put_fields(p, c);
+		p = meta_put_flags(p, c, op);
+	}
 	if (encoded)
 		p = wire_put_str(p, " b");
 	p = wire_put_str(p, " O");
@@ -203,18 +243,18 @@ enum meta_code {
 
 /* What a reply may begin with. */
 static const uint8_t meta_expected[COMMAND_N_OPS] = {
-	[COMMAND_GET] = META_VA | META_EN,
+	[COMMAND_GET] = META_VA | META_HD | META_EN,
 	[COMMAND_TOUCH] = META_HD | META_EN,
 	[COMMAND_SET] = META_HD | META_NS,
 	[COMMAND_ADD] = META_HD | META_NS,
 	[COMMAND_REPLACE] = META_HD | META_NS,
-	[COMMAND_APPEND] = META_HD | META_NS,
-	[COMMAND_PREPEND] = META_HD | META_NS,
+	[COMMAND_APPEND] = META_HD | META_NS | META_EX,
+	[COMMAND_PREPEND] = META_HD | META_NS | META_EX,
 	[COMMAND_CAS] = META_HD | META_NS | META_EX | META_NF,
-	[COMMAND_DELETE] = META_HD | META_NF,
+	[COMMAND_DELETE] = META_HD | META_NF | META_EX,
 	[COMMAND_GIVE_BACK] = META_HD | META_NF,
-	[COMMAND_INCR] = META_VA | META_NF,
-	[COMMAND_DECR] = META_VA | META_NF,
+	[COMMAND_INCR] = META_VA | META_NF | META_EX | META_NS,
+	[COMMAND_DECR] = META_VA | META_NF | META_EX | META_NS,
 	[COMMAND_FLUSH] = META_OK
 };
 
@@ -222,8 +262,8 @@ static const uint8_t meta_expected[COMMAND_N_OPS] = {
 struct meta_line {
 	enum meta_code	 code;
 	uint64_t	 vlen;		/* of META_VA */
-	uint64_t	 flags, cas;
-	bool		 has_opaque, has_flags, has_cas, won;
+	unsigned	 fields;	/* COMMAND_ASK of what it had */
+	struct result	 res;
 	bool		 bare;		/* nothing but the code */
 };
 
@@ -246,45 +286,96 @@ meta_code_at(const uint8_t *p)
 	return 0;
 }
 
-/* One flag of LEN bytes.  False: it cannot be there. */
 static bool
-meta_read_flag(struct meta_line *line, const uint8_t *p, size_t len,
-    uint32_t opaque)
+meta_read_u32(const uint8_t *p, size_t len, uint32_t *n)
 {
-	uint64_t n;
-	bool *seen;
+	uint64_t v;
 
-	switch (p[0]) {
+	if (!wire_read_u64(p, len, UINT32_MAX, &v))
+		return false;
+	*n = (uint32_t)v;
+	return true;
+}
+
+static bool
+meta_read_bit(struct result *res, size_t len, uint8_t bit)
+{
+	if (len != 0 || (res->bits & bit) != 0)
+		return false;
+	res->bits |= bit;
+	return true;
+}
+
+static bool
+meta_read_ttl(struct result *res, const uint8_t *p, size_t len)
+{
+	if (!wire_is(p, len, "-1"))
+		return meta_read_u32(p, len, &res->ttl);
+	res->bits |= RESULT_IMMORTAL;
+	return true;
+}
+
+static bool
+meta_read_hit(struct result *res, const uint8_t *p, size_t len)
+{
+	if (len != 1 || (p[0] != '0' && p[0] != '1'))
+		return false;
+	if (p[0] == '1')
+		res->bits |= RESULT_HIT_BEFORE;
+	return true;
+}
+
+/* The LEN bytes behind a flag's letter CH.  False: they cannot be there. */
+static bool
+meta_read_flag(struct meta_line *line, uint8_t ch, const uint8_t *p,
+    size_t len, uint32_t opaque)
+{
+	struct result *res = &line->res;
+	enum command_field field;
+	uint32_t n;
+	bool ok;
+
+	switch (ch) {
 	case 'O':
-		seen = &line->has_opaque;
-		if (!wire_read_u64(p + 1, len - 1, UINT32_MAX, &n) ||
-		    n != opaque)
-			return false;
+		field = COMMAND_FIELD_OPAQUE;
+		ok = meta_read_u32(p, len, &n) && n == opaque;
 		break;
 	case 'f':
-		seen = &line->has_flags;
-		if (!wire_read_u64(p + 1, len - 1, UINT32_MAX, &line->flags))
-			return false;
+		field = COMMAND_FIELD_FLAGS;
+		ok = meta_read_u32(p, len, &res->client_flags);
 		break;
 	case 'c':
-		seen = &line->has_cas;
-		if (!wire_read_u64(p + 1, len - 1, UINT64_MAX, &line->cas))
-			return false;
+		field = COMMAND_FIELD_CAS;
+		ok = wire_read_u64(p, len, UINT64_MAX, &res->cas);
+		break;
+	case 't':
+		field = COMMAND_FIELD_TTL;
+		ok = meta_read_ttl(res, p, len);
+		break;
+	case 'l':
+		field = COMMAND_FIELD_ACCESS;
+		ok = meta_read_u32(p, len, &res->access);
+		break;
+	case 'h':
+		field = COMMAND_FIELD_HIT;
+		ok = meta_read_hit(res, p, len);
+		break;
+	case 's':
+		field = COMMAND_FIELD_SIZE;
+		ok = wire_read_u64(p, len, UINT32_MAX, &res->number);
 		break;
 	case 'W':
-		seen = &line->won;
-		if (len != 1)
-			return false;
-		break;
-	case 'X':	/* stale */
-	case 'Z':	/* stale, and another has won */
-		return len == 1;
+		return meta_read_bit(res, len, RESULT_WON);
+	case 'X':
+		return meta_read_bit(res, len, RESULT_STALE);
+	case 'Z':
+		return meta_read_bit(res, len, RESULT_TAKEN);
 	default:
 		return false;
 	}
-	if (*seen)
+	if (!ok || (line->fields & 1u << field) != 0)
 		return false;
-	*seen = true;
+	line->fields |= 1u << field;
 	return true;
 }
 
@@ -325,29 +416,44 @@ meta_read_line(struct meta_line *line, const uint8_t *p, const uint8_t *end,
 			return false;
 	}
 	while ((n = meta_next_word(&p, end, &word)) > 0)
-		if (!meta_read_flag(line, word, n, opaque))
+		if (!meta_read_flag(line, word[0], word + 1, n - 1, opaque))
 			return false;
 	return p == end;
 }
 
-/* Does LINE answer a request like C? */
+/* Does LINE answer a request like C?  Some versions say a bare EN, and a store
+ * that failed may say a CAS. */
 static bool
 meta_line_fits(const struct meta_line *line, const struct command *c,
     enum command_op op)
 {
-	bool value = op == COMMAND_GET && line->code == META_VA;
-	bool wants_cas = value && (c->bits & COMMAND_WANT_CAS) != 0;
-	bool wins = op == COMMAND_GET || op == COMMAND_TOUCH;
+	bool yes = (line->code & (META_VA | META_HD)) != 0;
+	bool read = op == COMMAND_GET || op == COMMAND_TOUCH;
+	bool value = command_is_count(op) ||
+	    (op == COMMAND_GET && (c->bits & COMMAND_VALUE) != 0);
+	unsigned got = line->fields & COMMAND_REPLY_FIELDS;
+	unsigned asked = op == (enum command_op)c->op ?
+	    c->asks & COMMAND_REPLY_FIELDS : 0;
 
 	if ((meta_expected[op] & line->code) == 0)
 		return false;
+	if (line->code == META_EX && op != COMMAND_CAS &&
+	    (c->bits & COMMAND_MATCH) == 0)
+		return false;
+	if (line->code == META_NS && command_is_count(op) &&
+	    (c->bits & COMMAND_VIVIFY) == 0)
+		return false;
 	if (line->code == META_OK)
 		return line->bare;
-	/* Some versions say a bare EN. */
-	if (!line->has_opaque && (line->code != META_EN || !line->bare))
+	if ((line->fields & COMMAND_ASK(OPAQUE)) == 0 &&
+	    (line->code != META_EN || !line->bare))
 		return false;
-	return line->has_flags == value && line->has_cas == wants_cas &&
-	    (wins || !line->won);
+	if (line->res.bits & (RESULT_WON | RESULT_STALE | RESULT_TAKEN) &&
+	    !(read && yes))
+		return false;
+	if (!yes)
+		return (got & ~(asked & COMMAND_ASK(CAS))) == 0;
+	return value == (line->code == META_VA) && got == asked;
 }
 
 static void
@@ -367,29 +473,18 @@ meta_take_line(const struct meta_line *line, enum command_op op,
 	struct result *res = result_of(r);
 	size_t i;
 
+	*res = line->res;
 	if (op == COMMAND_GET || op == COMMAND_TOUCH) {
 		bool hit = line->code != META_EN;
 
 		r->class = hit ? KVP_REPLY_HIT : KVP_REPLY_MISS;
 		res->status = hit ? RESULT_OK : RESULT_NOT_FOUND;
-		res->client_flags = (uint32_t)line->flags;
-		res->cas = line->cas;
-		res->won = line->won;
 		return;
 	}
 	for (i = 0; meanings[i].code != line->code; i++)
 		;
 	r->class = meanings[i].class;
 	res->status = meanings[i].status;
-}
-
-/* The new number of an incr or decr: digits. */
-static bool
-meta_number_is_fit(struct kvp_slice s)
-{
-	uint64_t n;
-
-	return wire_read_u64(s.p, s.len, UINT64_MAX, &n);
 }
 
 static ssize_t
@@ -402,7 +497,7 @@ meta_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 	struct meta_line line;
 	ssize_t n;
 
-	if (meta_asks_classic(command_peek(cmd), op, key))
+	if (meta_asks_classic(op, key))
 		return backend_text.decode(m, cmd, key, opaque, p, len, r);
 	*r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
 	if ((n = backend_read_line(p, len, &r->need)) <= 0)
@@ -417,7 +512,9 @@ meta_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 	if (op != COMMAND_GET && line.vlen > WIRE_U64_MAX)
 		return -1;
 	n = backend_read_value(m, p, len, (size_t)n, line.vlen, end, r);
-	if (n > 0 && op != COMMAND_GET && !meta_number_is_fit(r->body))
+	/* A counter's value is its number. */
+	if (n > 0 && op != COMMAND_GET && !wire_read_u64(r->body.p,
+	    r->body.len, UINT64_MAX, &result_of(r)->number))
 		return -1;
 	return n;
 }

@@ -21,8 +21,16 @@ textback_put_exptime(uint8_t *p, int32_t exptime)
 	return wire_put_u64(p, (uint64_t)exptime);
 }
 
+/* A read that is asked again has touched already. */
+static bool
+textback_touches(const struct command *c, const struct kvp_key *key)
+{
+	return (c->bits & COMMAND_TIMED) != 0 && key->step == 0;
+}
+
 static uint8_t *
-textback_put_verb(uint8_t *p, const struct command *c, enum command_op op)
+textback_put_verb(uint8_t *p, const struct command *c, enum command_op op,
+    const struct kvp_key *key)
 {
 	static const char *const verb[COMMAND_N_OPS] = {
 		[COMMAND_SET] = "set", [COMMAND_ADD] = "add",
@@ -35,11 +43,11 @@ textback_put_verb(uint8_t *p, const struct command *c, enum command_op op)
 
 	if (op != COMMAND_GET)
 		return wire_put(p, verb[op], strlen(verb[op]));
-	p = c->bits & COMMAND_TIMED ? wire_put_str(p, "gat") :
+	p = textback_touches(c, key) ? wire_put_str(p, "gat") :
 	    wire_put_str(p, "get");
-	if (c->bits & COMMAND_WANT_CAS)
+	if (c->asks & COMMAND_ASK(CAS))
 		p = wire_put_str(p, "s");
-	return c->bits & COMMAND_TIMED ?
+	return textback_touches(c, key) ?
 	    textback_put_exptime(p, c->exptime) : p;
 }
 
@@ -54,7 +62,7 @@ textback_put_store(uint8_t *p, const struct command *c, enum command_op op,
 	p = wire_put_u64(p, len);
 	if (op != COMMAND_CAS)
 		return p;
-	return wire_put_u64(wire_put_str(p, " "), c->number);
+	return wire_put_u64(wire_put_str(p, " "), c->cas);
 }
 
 static uint8_t *
@@ -64,7 +72,7 @@ textback_put_arguments(uint8_t *p, const struct command *c,
 	switch (op) {
 	case COMMAND_INCR:
 	case COMMAND_DECR:
-		return wire_put_u64(wire_put_str(p, " "), c->number);
+		return wire_put_u64(wire_put_str(p, " "), c->delta);
 	case COMMAND_TOUCH:
 		return textback_put_exptime(p, c->exptime);
 	case COMMAND_FLUSH:
@@ -83,6 +91,53 @@ textback_key_is_fit(struct kvp_slice key)
 	    backend_key_is_plain(key);
 }
 
+/* A counter that a miss makes, in one write: the add does nothing where the
+ * incr has found one. */
+static uint8_t *
+textback_put_add(uint8_t *p, const struct command *c, struct kvp_slice key)
+{
+	uint8_t digits[WIRE_U64_MAX];
+	size_t len = (size_t)(wire_put_u64(digits, c->initial) - digits);
+
+	p = wire_put_str(p, "add ");
+	p = wire_put(p, key.p, key.len);
+	p = wire_put_str(p, " 0");
+	p = textback_put_exptime(p, c->vivify);
+	p = wire_put_u64(wire_put_str(p, " "), len);
+	p = wire_put_str(p, "\r\n");
+	p = wire_put(p, digits, len);
+	return wire_put_str(p, "\r\n");
+}
+
+/* Can C be said at all?  What it would leave out, a client would miss. */
+static bool
+textback_can_say(const struct command *c, enum command_op op)
+{
+	unsigned asks = c->asks & ~(COMMAND_ASK(KEY) | COMMAND_ASK(OPAQUE));
+
+	switch (op) {
+	case COMMAND_GIVE_BACK:
+		return false;
+	case COMMAND_GET:
+		return (asks & ~(COMMAND_ASK(FLAGS) | COMMAND_ASK(CAS) |
+		    COMMAND_ASK(SIZE) | COMMAND_ASK(EXPTIME))) == 0 &&
+		    (c->bits & COMMAND_NO_BUMP) == 0;
+	case COMMAND_INCR:
+	case COMMAND_DECR:
+		asks &= ~COMMAND_ASK(VIVIFY);
+		break;
+	default:
+		break;
+	}
+	if (c->bits & (COMMAND_MATCH | COMMAND_INVALIDATE) &&
+	    op != COMMAND_CAS)
+		return false;
+	if (c->bits & COMMAND_CAS_IF_CAN)
+		asks &= ~COMMAND_ASK(CAS);
+	return asks == 0 && (op != COMMAND_CAS ||
+	    (c->bits & COMMAND_INVALIDATE) == 0);
+}
+
 static bool
 textback_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
     uint32_t opaque, struct kvp_out *out)
@@ -92,10 +147,10 @@ textback_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	uint8_t *p = out->dst;
 
 	(void)opaque;
-	if (op == COMMAND_GIVE_BACK ||
+	if ((op == (enum command_op)c->op && !textback_can_say(c, op)) ||
 	    (op != COMMAND_FLUSH && !textback_key_is_fit(key->key)))
 		return false;
-	p = textback_put_verb(p, c, op);
+	p = textback_put_verb(p, c, op, key);
 	if (op != COMMAND_FLUSH) {
 		p = wire_put_str(p, " ");
 		p = wire_put(p, key->key.p, key->key.len);
@@ -103,10 +158,12 @@ textback_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	if (command_is_store(op)) {
 		p = textback_put_store(p, c, op, key->body.len);
 		out->body = key->body;
-		out->tail = (struct kvp_slice){ (const uint8_t *)"\r\n", 2 };
+		out->tail = (struct kvp_slice)WIRE_SLICE("\r\n");
 	} else
 		p = textback_put_arguments(p, c, op);
 	p = wire_put_str(p, "\r\n");
+	if (command_is_count(op) && (c->bits & COMMAND_VIVIFY) != 0)
+		p = textback_put_add(p, c, key->key);
 	out->len = (size_t)(p - out->dst);
 	return true;
 }
@@ -167,7 +224,7 @@ textback_read_number(const uint8_t *p, size_t len, struct kvp_reply *r)
 	if (len > WIRE_U64_MAX || !wire_read_u64(p, len, UINT64_MAX, &n))
 		return false;
 	r->class = KVP_REPLY_STORED;
-	r->body = (struct kvp_slice){ p, len };
+	result_of(r)->number = n;
 	return true;
 }
 
@@ -201,10 +258,11 @@ textback_read_value_line(const struct command *c, struct kvp_slice key,
 	if (!textback_next_number(&p, end, UINT32_MAX, &flags) ||
 	    !textback_next_number(&p, end, UINT64_MAX, vlen))
 		return false;
-	if ((c->bits & COMMAND_WANT_CAS) != 0 &&
+	if ((c->asks & COMMAND_ASK(CAS)) != 0 &&
 	    !textback_next_number(&p, end, UINT64_MAX, &res->cas))
 		return false;
 	res->client_flags = (uint32_t)flags;
+	res->number = *vlen;
 	r->class = KVP_REPLY_HIT;
 	return p == end;
 }
@@ -222,19 +280,50 @@ textback_forgive_unknown(const struct command *c, enum command_op op,
 		r->flags &= (uint8_t)~KVP_REPLY_FATAL;
 }
 
+/* The reply to the add behind an incr, whose reply is R.  Where the counter
+ * was not there for the one and was for the other, it is another's by now. */
+static ssize_t
+textback_read_add(const struct command *c, const uint8_t *p, size_t len,
+    struct kvp_reply *r)
+{
+	struct result *res = result_of(r);
+	struct kvp_reply add = { .class = KVP_REPLY_ERROR };
+	size_t need = 0;
+	ssize_t n;
+
+	if ((n = backend_read_line(p, len, &need)) <= 0)
+		return n;
+	if (!textback_read_word(COMMAND_ADD, p, (size_t)n - 2, &add)) {
+		if (!backend_read_error(COMMAND_ADD, p, (size_t)n - 2, &add))
+			return -1;
+		r->flags |= add.flags;
+	}
+	if (r->class != KVP_REPLY_NOT_STORED)
+		return n;
+	if (add.class == KVP_REPLY_STORED) {
+		r->class = KVP_REPLY_STORED;
+		res->status = RESULT_OK;
+		res->number = c->initial;
+	} else if (add.class == KVP_REPLY_NOT_STORED)
+		res->status = RESULT_NOT_STORED;
+	else {
+		r->class = KVP_REPLY_ERROR;
+		r->body = add.body;
+	}
+	return n;
+}
+
 static ssize_t
 textback_decode(const struct memcached *m, const struct kvp_cmd *cmd,
     const struct kvp_key *key, uint32_t opaque, const uint8_t *p, size_t len,
     struct kvp_reply *r)
 {
-	static const struct kvp_slice end = {
-		(const uint8_t *)"\r\nEND\r\n", 7
-	};
+	static const struct kvp_slice end = WIRE_SLICE("\r\nEND\r\n");
 	const struct command *c = command_peek(cmd);
 	enum command_op op = command_wire_op(cmd);
+	ssize_t n, add;
 	uint64_t vlen;
 	size_t line;
-	ssize_t n;
 
 	(void)opaque;
 	*r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
@@ -246,13 +335,19 @@ textback_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 			return -1;
 		return backend_read_value(m, p, len, (size_t)n, vlen, end, r);
 	}
-	if (textback_read_word(op, p, line, r) ||
-	    ((COUNTS & 1u << op) != 0 && textback_read_number(p, line, r)))
+	if (!textback_read_word(op, p, line, r) &&
+	    (!command_is_count(op) || !textback_read_number(p, line, r))) {
+		if (!backend_read_error(op, p, line, r))
+			return -1;
+		textback_forgive_unknown(c, op, p, line, r);
+	}
+	if (!command_is_count(op) || (c->bits & COMMAND_VIVIFY) == 0 ||
+	    (r->flags & KVP_REPLY_FATAL) != 0)
 		return n;
-	if (!backend_read_error(op, p, line, r))
-		return -1;
-	textback_forgive_unknown(c, op, p, line, r);
-	return n;
+	add = textback_read_add(c, p + n, len - (size_t)n, r);
+	if (add == 0)
+		r->need = len + 1;
+	return add > 0 ? n + add : add;
 }
 
 const struct backend_dialect backend_text = {

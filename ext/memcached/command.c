@@ -1,6 +1,13 @@
 #include "ext/memcached/command.h"
 #include "ext/memcached/wire.h"
 
+enum {
+	NAME_MAX_SHOWN = 512	/* of what the core calls a host */
+};
+
+_Static_assert(NAME_MAX_SHOWN + 64 <= COMMAND_FAILURE_MAX,
+    "a host's name and the longest reason fit");
+
 static void
 command_make(struct kvp_cmd *cmd, enum kvp_class class, enum command_op op)
 {
@@ -11,18 +18,21 @@ command_make(struct kvp_cmd *cmd, enum kvp_class class, enum command_op op)
 
 /* A read in meta wins the right to renew a stale item, which a client that
  * cannot say so must not keep from others.  Giving it back changes the item's
- * CAS, so not where the client has just been told it. */
-bool
-command_follow(const struct kvp_cmd *cmd, const struct kvp_reply *r,
-    struct kvp_cmd *next)
+ * CAS, so where the client is to be told that, it is read anew. */
+unsigned
+command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
+    const struct kvp_reply *r, struct kvp_cmd *next)
 {
 	const struct command *c = command_peek(cmd);
 
-	if (r->class != KVP_REPLY_HIT || !result_peek(r)->won ||
-	    (c->bits & COMMAND_WANT_CAS))
-		return false;
+	if (c->op != COMMAND_GET && c->op != COMMAND_TOUCH)
+		return KVP_FOLLOW_NONE;
+	if ((result_peek(r)->bits & RESULT_WON) == 0 ||
+	    c->dialect == CLIENT_META)
+		return KVP_FOLLOW_NONE;
 	command_make(next, KVP_WRITE, COMMAND_GIVE_BACK);
-	return true;
+	return (c->asks & COMMAND_ASK(CAS)) != 0 && key->step == 0 ?
+	    KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN : KVP_FOLLOW_ASIDE;
 }
 
 /* The copy of a command whose reply was R; COMMAND_LOCAL: there is none. */
@@ -54,10 +64,35 @@ command_effect_op(const struct command *c, const struct kvp_reply *r)
 		return yes && (c->bits & COMMAND_TIMED) ? COMMAND_TOUCH :
 		    COMMAND_LOCAL;
 	case COMMAND_DELETE:
-		return COMMAND_DELETE;
+		/* What is marked as stale here is marked there. */
+		return yes || (c->bits & COMMAND_INVALIDATE) == 0 ?
+		    COMMAND_DELETE : COMMAND_LOCAL;
 	default:
 		return COMMAND_LOCAL;
 	}
+}
+
+/* What of C the copy does alike. */
+static void
+command_copy(struct command *copy, const struct command *c)
+{
+	static const uint16_t kept[COMMAND_N_OPS] = {
+		[COMMAND_DELETE] = COMMAND_INVALIDATE | COMMAND_TIMED,
+		[COMMAND_INCR] = COMMAND_VIVIFY | COMMAND_TIMED,
+		[COMMAND_DECR] = COMMAND_VIVIFY | COMMAND_TIMED,
+	};
+
+	copy->bits = c->bits & kept[copy->op];
+	copy->client_flags = c->client_flags;
+	copy->exptime = c->exptime;
+	copy->vivify = c->vivify;
+	copy->delta = c->delta;
+	copy->initial = c->initial;
+	if (copy->bits & COMMAND_VIVIFY)
+		command_ask(copy, COMMAND_FIELD_VIVIFY);
+	if (command_is_count((enum command_op)copy->op) &&
+	    (copy->bits & COMMAND_TIMED) != 0)
+		command_ask(copy, COMMAND_FIELD_EXPTIME);
 }
 
 bool
@@ -65,24 +100,19 @@ command_effect(const struct kvp_cmd *cmd, enum kvp_outcome outcome,
     const struct kvp_reply *r, struct kvp_cmd *copy)
 {
 	const struct command *c = command_peek(cmd);
+	bool gone = outcome == KVP_OUTCOME_UNKNOWN ||
+	    (cmd->flags & KVP_CMD_TOO_LARGE) != 0;
 	enum command_op op;
 
 	if (cmd->class != KVP_WRITE || c->op == COMMAND_GIVE_BACK)
 		return false;
-	if (outcome == KVP_OUTCOME_UNKNOWN ||
-	    (cmd->flags & KVP_CMD_TOO_LARGE) != 0)
-		op = COMMAND_DELETE;
-	else
-		op = command_effect_op(c, r);
+	op = gone ? COMMAND_DELETE : command_effect_op(c, r);
 	if (op == COMMAND_LOCAL)
 		return false;
 	command_make(copy, KVP_WRITE, op);
-	if (op == COMMAND_DELETE)
-		return true;
-	command_of(copy)->client_flags = c->client_flags;
-	command_of(copy)->exptime = c->exptime;
-	if (op == COMMAND_INCR || op == COMMAND_DECR)
-		command_of(copy)->number = c->number;
+	/* A delete in another command's place is one and no more. */
+	if (op == (enum command_op)c->op ? !gone : op != COMMAND_DELETE)
+		command_copy(command_of(copy), c);
 	return true;
 }
 
@@ -104,4 +134,43 @@ void
 command_flush(struct kvp_cmd *cmd)
 {
 	command_make(cmd, KVP_EVERY, COMMAND_FLUSH);
+}
+
+void
+command_note_error(struct command *c, const struct kvp_reply *r)
+{
+	enum command_answer answer = COMMAND_ANSWER_SERVER_ERROR;
+
+	if (c->op == COMMAND_FLUSH && wire_is(r->body.p, r->body.len,
+	    "CLIENT_ERROR flush_all not allowed"))
+		answer = COMMAND_ANSWER_NO_FLUSH;
+	else if (wire_begins(r->body.p, r->body.len, "CLIENT_ERROR"))
+		answer = COMMAND_ANSWER_CLIENT_ERROR;
+	if (c->answer < answer)
+		c->answer = (uint8_t)answer;
+}
+
+uint8_t *
+command_put_failure(uint8_t *p, enum kvp_fail why, const char *host)
+{
+	static const char *const words[] = {
+		[KVP_FAIL_NO_HOST] = "no server for this key",
+		[KVP_FAIL_DOWN] = "cannot be reached",
+		[KVP_FAIL_TIMEOUT] = "timed out",
+		[KVP_FAIL_CLOSED] = "closed the connection",
+		[KVP_FAIL_PROTOCOL] = "sent a reply that makes no sense",
+		[KVP_FAIL_QUEUE_FULL] = "has too many requests waiting",
+		[KVP_FAIL_MEMORY] = "out of memory",
+		[KVP_FAIL_UNSUPPORTED] = "cannot be asked this in its protocol",
+		[KVP_FAIL_BACKUP] = "did not take the copy, "
+		    "the value is on the primary only"
+	};
+
+	if (why != KVP_FAIL_NO_HOST && why != KVP_FAIL_MEMORY) {
+		if (host == NULL)
+			host = "the server";
+		p = wire_put(p, host, strnlen(host, NAME_MAX_SHOWN));
+		*p++ = ' ';
+	}
+	return wire_put(p, words[why], strlen(words[why]));
 }

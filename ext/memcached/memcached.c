@@ -7,12 +7,19 @@
 #include <string.h>
 
 #include "ext/memcached/backend.h"
+#include "ext/memcached/binary.h"
+#include "ext/memcached/text.h"
 #include "ext/memcached/wire.h"
 
 #define SPOKEN_VERSION	"1.6.18"	/* clients go by it */
 
-enum {
-	BINARY_MAGIC = 0x80	/* first byte of a binary request */
+/* kvp_conn.u[0] of a client whose first byte has come. */
+enum client_wire {
+	WIRE_UNKNOWN,
+	WIRE_LINES,		/* text and meta */
+	WIRE_PACKETS,		/* binary */
+	WIRE_PERSON,		/* somebody on a port for binary clients */
+	WIRE_NONE		/* what this service does not speak */
 };
 
 enum memcached_option {
@@ -25,8 +32,7 @@ enum memcached_option {
 
 static const struct kvp_option memcached_options[N_OPTIONS] = {
 	[OPTION_CLIENT_PROTO] = {
-		.key = "client_proto", .type = KVP_OPT_ENUM,
-		.flags = KVP_OPT_LATER, .def = "auto",
+		.key = "client_proto", .type = KVP_OPT_ENUM, .def = "auto",
 		.names = "auto|text|binary",
 		.text = "the protocol clients must speak; "
 		    "auto goes by their first byte",
@@ -53,7 +59,9 @@ static const struct kvp_option memcached_options[N_OPTIONS] = {
 };
 
 static const struct client_dialect *const client_dialects[] = {
-	[CLIENT_TEXT] = &client_text
+	[CLIENT_TEXT] = &client_text,
+	[CLIENT_META] = &client_meta,
+	[CLIENT_BINARY] = &client_binary
 };
 
 static const struct backend_dialect *const backend_dialects[] = {
@@ -88,7 +96,7 @@ memcached_open(const struct kvp_conf *conf, char *err, size_t room)
 	uint8_t *p;
 
 	if (len > MEMCACHED_VERSION_MAX -
-	    sizeof("VERSION " SPOKEN_VERSION " kvproxy-\r\n")) {
+	    sizeof(SPOKEN_VERSION " kvproxy-")) {
 		memcached_copy_error(err, room, "the version is too long");
 		return NULL;
 	}
@@ -98,12 +106,12 @@ memcached_open(const struct kvp_conf *conf, char *err, size_t room)
 	}
 	m->max_value = conf->max_value;
 	m->allow_flush = conf->allow_flush;
+	m->client_proto =
+	    (enum client_proto)conf->value[OPTION_CLIENT_PROTO].num;
 	m->backend_proto =
 	    (enum backend_proto)conf->value[OPTION_BACKEND_PROTO].num;
-	p = wire_put_str((uint8_t *)m->version,
-	    "VERSION " SPOKEN_VERSION " kvproxy-");
+	p = wire_put_str((uint8_t *)m->version, SPOKEN_VERSION " kvproxy-");
 	p = wire_put(p, conf->version, len);
-	p = wire_put_str(p, "\r\n");
 	m->version_len = (size_t)(p - (uint8_t *)m->version);
 	return m;
 }
@@ -114,27 +122,68 @@ memcached_close(void *ext)
 	free(ext);
 }
 
+static enum client_wire
+memcached_find_wire(const struct memcached *m, uint8_t first)
+{
+	bool binary = first == BINARY_REQUEST;
+
+	if (m->client_proto == CLIENT_PROTO_TEXT && binary)
+		return WIRE_NONE;
+	if (m->client_proto == CLIENT_PROTO_BINARY && !binary)
+		return WIRE_PERSON;
+	return binary ? WIRE_PACKETS : WIRE_LINES;
+}
+
+/* Lines of one of a few words, for people; others are no business here. */
+static ssize_t
+memcached_parse_person(const struct memcached *m, const uint8_t *p,
+    size_t len, struct kvp_request *req)
+{
+	static const struct kvp_slice words[] = {
+		WIRE_SLICE("status"), WIRE_SLICE("version"),
+		WIRE_SLICE("quit")
+	};
+	size_t i, n;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		n = len < words[i].len ? len : words[i].len;
+		if (memcmp(p, words[i].p, n) == 0)
+			return text_parse(m, p, len, req);
+	}
+	return -1;
+}
+
 static ssize_t
 memcached_parse(void *ext, struct kvp_conn *client, const uint8_t *p,
     size_t len, struct kvp_request *req)
 {
-	(void)client;
 	if (len == 0) {
 		req->need = 1;
 		return 0;
 	}
-	if (p[0] == BINARY_MAGIC)
+	if (client->u[0] == WIRE_UNKNOWN)
+		client->u[0] = memcached_find_wire(ext, p[0]);
+	switch ((enum client_wire)client->u[0]) {
+	case WIRE_LINES:
+		return text_parse(ext, p, len, req);
+	case WIRE_PACKETS:
+		return binary_parse(ext, p, len, req);
+	case WIRE_PERSON:
+		return memcached_parse_person(ext, p, len, req);
+	default:
 		return -1;
-	return client_text.parse(ext, p, len, req);
+	}
 }
 
+/* Only lines have several keys: those that follow. */
 static bool
 memcached_next_key(void *ext, const struct kvp_cmd *cmd,
     struct kvp_slice keys, size_t *at, struct kvp_key *key, uint8_t *room)
 {
 	(void)ext;
+	(void)cmd;
 	(void)room;
-	return memcached_client(cmd)->next_key(keys, at, key);
+	return text_next_key(keys, at, key);
 }
 
 static bool
@@ -176,14 +225,13 @@ memcached_decode(void *ext, struct kvp_conn *backend,
 	    p, len, r);
 }
 
-static bool
+static unsigned
 memcached_follow(void *ext, const struct kvp_cmd *cmd,
     const struct kvp_key *key, const struct kvp_reply *r,
     struct kvp_cmd *next)
 {
 	(void)ext;
-	(void)key;
-	return command_follow(cmd, r, next);
+	return command_follow(cmd, key, r, next);
 }
 
 static void
@@ -192,8 +240,7 @@ memcached_render(void *ext, struct kvp_conn *client, struct kvp_cmd *cmd,
     const struct kvp_reply *r, enum kvp_part part, struct kvp_out *out)
 {
 	(void)client;
-	(void)note;
-	memcached_client(cmd)->render(ext, cmd, key, r, part, out);
+	memcached_client(cmd)->render(ext, cmd, key, note, r, part, out);
 }
 
 static void

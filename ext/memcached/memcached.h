@@ -17,6 +17,12 @@ enum {
 	MEMCACHED_VERSION_MAX = 128
 };
 
+enum client_proto {
+	CLIENT_PROTO_AUTO,
+	CLIENT_PROTO_TEXT,
+	CLIENT_PROTO_BINARY
+};
+
 enum backend_proto {
 	BACKEND_PROTO_AUTO,
 	BACKEND_PROTO_META,
@@ -26,24 +32,20 @@ enum backend_proto {
 /* What open returns. */
 struct memcached {
 	uint64_t	 max_value;
+	enum client_proto client_proto;
 	enum backend_proto backend_proto;
 	bool		 allow_flush;
 	size_t		 version_len;
-	char		 version[MEMCACHED_VERSION_MAX]; /* the whole answer */
+	char		 version[MEMCACHED_VERSION_MAX]; /* as clients see it */
 };
 
-enum client_kind {
-	CLIENT_TEXT
-};
-
+/* What a client speaks, but for its requests, which its connection tells how
+ * to read. */
 struct client_dialect {
-	ssize_t	(*parse)(const struct memcached *m, const uint8_t *p,
-		    size_t len, struct kvp_request *req);
-	bool	(*next_key)(struct kvp_slice keys, size_t *at,
-		    struct kvp_key *key);
 	void	(*render)(const struct memcached *m, struct kvp_cmd *cmd,
-		    const struct kvp_key *key, const struct kvp_reply *r,
-		    enum kvp_part part, struct kvp_out *out);
+		    const struct kvp_key *key, struct kvp_slice note,
+		    const struct kvp_reply *r, enum kvp_part part,
+		    struct kvp_out *out);
 	void	(*fail)(const struct kvp_cmd *cmd, enum kvp_fail why,
 		    const char *host, struct kvp_out *out);
 	void	(*admin)(const struct kvp_cmd *cmd, struct kvp_slice name,
@@ -51,6 +53,8 @@ struct client_dialect {
 };
 
 extern const struct client_dialect client_text;	/* text_render.c */
+extern const struct client_dialect client_meta;	/* meta_render.c */
+extern const struct client_dialect client_binary;	/* binary_render.c */
 
 /* kvp_conn.u[0] of a backend that has greeted. */
 enum backend_kind {

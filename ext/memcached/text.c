@@ -7,6 +7,8 @@
  * cannot be known, the connection is closed.
  */
 #include "ext/memcached/text.h"
+#include "ext/memcached/meta.h"
+#include "ext/memcached/text_line.h"
 #include "ext/memcached/wire.h"
 
 enum {
@@ -19,109 +21,10 @@ struct text_words {
 	size_t		 n;
 };
 
-/* A line being parsed. */
-struct text_line {
-	const struct memcached *m;
-	const uint8_t	*p;		/* the frame's beginning */
-	size_t		 len;		/* what is there of it and after it */
-	size_t		 frame;		/* the line with its end */
-	const uint8_t	*end;		/* where its words end */
-	struct kvp_request *req;
-};
-
-struct text_verb {
-	const char	*name;
-	size_t		 len;
-	/* Parse the line, whose arguments begin at ARGS, as parse does. */
-	ssize_t		(*parse)(const struct text_verb *v,
-			    const struct text_line *line, const uint8_t *args);
-	uint8_t		 op;
-	uint8_t		 bits;
-	uint8_t		 least, most;	/* words, where they are counted */
-};
-
-/*
- * Requests.
- */
-
-static struct command *
-text_request_init(struct kvp_request *req, enum kvp_class class,
-    enum command_op op, uint8_t bits)
-{
-	struct command *c = command_of(&req->cmd);
-
-	/* Not the whole of it: its room is large. */
-	req->cmd = (struct kvp_cmd){ .class = (uint8_t)class };
-	req->key = (struct kvp_key){ .key = { NULL, 0 } };
-	req->keys = req->note = (struct kvp_slice){ NULL, 0 };
-	req->swallow = 0;
-	req->need = 0;
-	*c = (struct command){
-		.op = (uint8_t)op, .bits = bits, .dialect = CLIENT_TEXT
-	};
-	return c;
-}
-
-static ssize_t
-text_answer(const struct text_line *line, enum command_answer answer)
-{
-	text_request_init(line->req, KVP_LOCAL, COMMAND_LOCAL, 0)->answer =
-	    (uint8_t)answer;
-	return (ssize_t)line->frame;
-}
-
-static ssize_t
-text_refuse(const struct text_line *line, enum command_answer answer,
-    uint8_t bits)
-{
-	ssize_t n = text_answer(line, answer);
-
-	line->req->cmd.flags = KVP_CMD_BAD;
-	command_of(&line->req->cmd)->bits = bits;
-	return n;
-}
-
-/* A single-key command has been read. */
-static ssize_t
-text_accept(const struct text_line *line, struct kvp_slice key)
-{
-	line->req->key.key = key;
-	line->req->cmd.n_keys = 1;
-	return (ssize_t)line->frame;
-}
-
-/*
- * Words.
- */
-
-static const uint8_t *
-text_skip_spaces(const uint8_t *p, const uint8_t *end)
-{
-	while (p < end && *p == ' ')
-		p++;
-	return p;
-}
-
-static const uint8_t *
-text_skip_word(const uint8_t *p, const uint8_t *end)
-{
-	while (p < end && *p != ' ')
-		p++;
-	return p;
-}
-
 static void
-text_split(struct text_words *words, const uint8_t *p, const uint8_t *end)
+text_read_words(struct text_words *words, const uint8_t *p, const uint8_t *end)
 {
-	const uint8_t *word;
-
-	words->n = 0;
-	while (words->n < WORDS_MAX &&
-	    (word = text_skip_spaces(p, end)) < end) {
-		p = text_skip_word(word, end);
-		words->w[words->n++] =
-		    (struct kvp_slice){ word, (size_t)(p - word) };
-	}
+	words->n = text_split(words->w, WORDS_MAX, p, end);
 }
 
 static bool
@@ -130,32 +33,11 @@ text_word_is_noreply(struct kvp_slice word)
 	return wire_is(word.p, word.len, "noreply");
 }
 
-static uint8_t
+static uint16_t
 text_quiet_bit(const struct text_words *words)
 {
 	return words->n > 0 && text_word_is_noreply(words->w[words->n - 1]) ?
 	    COMMAND_QUIET : 0;
-}
-
-static bool
-text_key_is_fit(struct kvp_slice key)
-{
-	return key.len <= COMMAND_KEY_MAX &&
-	    memchr(key.p, '\0', key.len) == NULL;
-}
-
-/* A time to live: of any size that 64 bits hold, and taken as 32 bits, which
- * is what memcached does. */
-static bool
-text_read_exptime(struct kvp_slice word, int32_t *exptime)
-{
-	bool minus = word.len > 0 && word.p[0] == '-';
-	uint64_t n;
-
-	if (!wire_read_u64(word.p + minus, word.len - minus, INT64_MAX, &n))
-		return false;
-	*exptime = (int32_t)(uint32_t)(minus ? 0 - n : n);
-	return true;
 }
 
 /*
@@ -178,11 +60,13 @@ text_read_key(const uint8_t **p, const uint8_t *end, struct kvp_slice *key)
 	return key->len <= COMMAND_KEY_MAX;
 }
 
-/* The keys from P on, of which there is at least one. */
+/* The keys from P on, of which there is at least one; the read touches them
+ * where COMMAND_TIMED is in BITS. */
 static ssize_t
 text_parse_keys(const struct text_verb *v, const struct text_line *line,
-    const uint8_t *p, int32_t exptime)
+    const uint8_t *p, uint16_t bits, int32_t exptime)
 {
+	bool cas = v->name[v->len - 1] == 's';
 	struct kvp_request *req = line->req;
 	const uint8_t *first = p;
 	struct kvp_slice key, next;
@@ -195,11 +79,16 @@ text_parse_keys(const struct text_verb *v, const struct text_line *line,
 		if (!text_read_key(&p, line->end, &next))
 			return text_refuse(line, COMMAND_ANSWER_FORMAT, 0);
 	/* A read that touches is a write: the backup is to be told of it. */
-	c = text_request_init(req, v->bits & COMMAND_TIMED ? KVP_WRITE :
-	    KVP_READ, COMMAND_GET, v->bits);
+	c = text_begin(line, bits & COMMAND_TIMED ? KVP_WRITE : KVP_READ,
+	    COMMAND_GET, COMMAND_VALUE | bits);
 	c->exptime = exptime;
+	command_ask(c, COMMAND_FIELD_FLAGS);
+	if (cas)
+		command_ask(c, COMMAND_FIELD_CAS);
+	if (bits & COMMAND_TIMED)
+		command_ask(c, COMMAND_FIELD_EXPTIME);
 	req->cmd.flags = KVP_CMD_MISS_OK;
-	if (v->bits != 0)
+	if (cas || bits != 0)
 		req->cmd.flags |= KVP_CMD_PRIMARY;
 	if (n == 1)
 		return text_accept(line, key);
@@ -217,7 +106,7 @@ text_parse_get(const struct text_verb *v, const struct text_line *line,
 	args = text_skip_spaces(args, line->end);
 	if (args == line->end)
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
-	return text_parse_keys(v, line, args, 0);
+	return text_parse_keys(v, line, args, 0, 0);
 }
 
 static ssize_t
@@ -237,7 +126,7 @@ text_parse_gat(const struct text_verb *v, const struct text_line *line,
 	args = text_skip_spaces(args, line->end);
 	if (args == line->end)
 		return text_answer(line, COMMAND_ANSWER_END);
-	return text_parse_keys(v, line, args, exptime);
+	return text_parse_keys(v, line, args, COMMAND_TIMED, exptime);
 }
 
 bool
@@ -278,55 +167,7 @@ text_read_store(const struct text_words *words, struct command *c)
 		return false;
 	c->client_flags = (uint32_t)flags;
 	return c->op != COMMAND_CAS || wire_read_u64(w[STORE_CAS].p,
-	    w[STORE_CAS].len, UINT64_MAX, &c->number);
-}
-
-/* What follows cannot be told apart from commands. */
-static ssize_t
-text_refuse_and_close(const struct text_line *line, enum command_answer answer,
-    size_t frame, uint8_t bits)
-{
-	text_refuse(line, answer, bits);
-	line->req->cmd.flags |= KVP_CMD_CLOSE;
-	return (ssize_t)frame;
-}
-
-static ssize_t
-text_refuse_store(const struct text_line *line, enum command_answer answer,
-    uint8_t bits, uint64_t length)
-{
-	ssize_t n = text_refuse(line, answer, bits);
-
-	line->req->swallow = length + 2;
-	return n;
-}
-
-/* The value of LENGTH bytes behind the line. */
-static ssize_t
-text_take_value(const struct text_line *line, struct kvp_slice key,
-    uint64_t length)
-{
-	struct kvp_request *req = line->req;
-	const uint8_t *value = line->p + line->frame;
-	size_t total;
-
-	if (length > line->m->max_value) {
-		req->cmd.flags = KVP_CMD_TOO_LARGE;
-		req->swallow = length + 2;
-		return text_accept(line, key);
-	}
-	total = line->frame + (size_t)length + 2;
-	if (line->len < total) {
-		req->need = total;
-		return 0;
-	}
-	if (value[length] != '\r' || value[length + 1] != '\n')
-		return text_refuse_and_close(line, COMMAND_ANSWER_CHUNK, total,
-		    command_of(&req->cmd)->bits);
-	req->key.body.p = value;
-	req->key.body.len = (size_t)length;
-	text_accept(line, key);
-	return (ssize_t)total;
+	    w[STORE_CAS].len, UINT64_MAX, &c->cas);
 }
 
 static ssize_t
@@ -336,9 +177,9 @@ text_parse_store(const struct text_verb *v, const struct text_line *line,
 	struct text_words words;
 	struct command *c;
 	uint64_t length;
-	uint8_t bits;
+	uint16_t bits;
 
-	text_split(&words, args, line->end);
+	text_read_words(&words, args, line->end);
 	if (words.n < v->least)
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 	bits = words.n > v->most ? 0 : text_quiet_bit(&words);
@@ -349,7 +190,7 @@ text_parse_store(const struct text_verb *v, const struct text_line *line,
 	if (words.n > v->most)
 		return text_refuse_store(line, COMMAND_ANSWER_UNKNOWN, bits,
 		    length);
-	c = text_request_init(line->req, KVP_WRITE, (enum command_op)v->op,
+	c = text_begin(line, KVP_WRITE, (enum command_op)v->op,
 	    bits);
 	if (!text_read_store(&words, c))
 		return text_refuse_store(line, COMMAND_ANSWER_FORMAT, bits,
@@ -367,10 +208,10 @@ text_parse_delete(const struct text_verb *v, const struct text_line *line,
 {
 	struct text_words words;
 	struct kvp_slice *w = words.w;
-	uint8_t bits;
+	uint16_t bits;
 	bool usage;
 
-	text_split(&words, args, line->end);
+	text_read_words(&words, args, line->end);
 	if (words.n < v->least || words.n > v->most)
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 	/* A time to wait was once allowed; of it 0 is left. */
@@ -381,7 +222,7 @@ text_parse_delete(const struct text_verb *v, const struct text_line *line,
 		return text_refuse(line, COMMAND_ANSWER_DELETE_USAGE, bits);
 	if (!text_key_is_fit(w[0]))
 		return text_refuse(line, COMMAND_ANSWER_FORMAT, bits);
-	text_request_init(line->req, KVP_WRITE, COMMAND_DELETE, bits);
+	text_begin(line, KVP_WRITE, COMMAND_DELETE, bits);
 	return text_accept(line, w[0]);
 }
 
@@ -394,20 +235,20 @@ text_parse_number(const struct text_verb *v, const struct text_line *line,
 	struct text_words words;
 	struct kvp_slice *w = words.w;
 	struct command *c;
-	uint8_t bits;
+	uint16_t bits;
 
-	text_split(&words, args, line->end);
+	text_read_words(&words, args, line->end);
 	if (words.n < v->least || words.n > v->most)
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 	bits = text_quiet_bit(&words);
 	if (!text_key_is_fit(w[0]))
 		return text_refuse(line, COMMAND_ANSWER_FORMAT, bits);
-	c = text_request_init(line->req, KVP_WRITE, (enum command_op)v->op,
+	c = text_begin(line, KVP_WRITE, (enum command_op)v->op,
 	    bits);
 	if (touch && !text_read_exptime(w[1], &c->exptime))
 		return text_refuse(line, COMMAND_ANSWER_EXPTIME, bits);
 	if (!touch && !wire_read_u64(w[1].p, w[1].len, UINT64_MAX,
-	    &c->number))
+	    &c->delta))
 		return text_refuse(line, COMMAND_ANSWER_DELTA, bits);
 	return text_accept(line, w[0]);
 }
@@ -422,15 +263,15 @@ text_parse_flush(const struct text_verb *v, const struct text_line *line,
 {
 	struct text_words words;
 	struct command *c;
-	uint8_t bits;
+	uint16_t bits;
 
-	text_split(&words, args, line->end);
+	text_read_words(&words, args, line->end);
 	if (words.n > v->most)
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 	bits = text_quiet_bit(&words);
 	if (!line->m->allow_flush)
 		return text_refuse(line, COMMAND_ANSWER_NO_FLUSH, bits);
-	c = text_request_init(line->req, KVP_EVERY, COMMAND_FLUSH, bits);
+	c = text_begin(line, KVP_EVERY, COMMAND_FLUSH, bits);
 	if (words.n <= (bits & COMMAND_QUIET ? 1u : 0u))
 		return (ssize_t)line->frame;
 	if (!text_read_exptime(words.w[0], &c->exptime))
@@ -449,15 +290,26 @@ text_parse_version(const struct text_verb *v, const struct text_line *line,
 	return text_answer(line, COMMAND_ANSWER_VERSION);
 }
 
+/* Its answer comes behind those of all requests before it, as every one does,
+ * so it says that these had no other. */
+static ssize_t
+text_parse_mn(const struct text_verb *v, const struct text_line *line,
+    const uint8_t *args)
+{
+	(void)v;
+	(void)args;
+	return text_answer(line, COMMAND_ANSWER_MN);
+}
+
 static ssize_t
 text_parse_verbosity(const struct text_verb *v, const struct text_line *line,
     const uint8_t *args)
 {
 	struct text_words words;
 	uint64_t level;
-	uint8_t bits;
+	uint16_t bits;
 
-	text_split(&words, args, line->end);
+	text_read_words(&words, args, line->end);
 	if (words.n < v->least || words.n > v->most)
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 	bits = text_quiet_bit(&words);
@@ -474,7 +326,7 @@ text_parse_stats(const struct text_verb *v, const struct text_line *line,
 {
 	struct text_words words;
 
-	text_split(&words, args, line->end);
+	text_read_words(&words, args, line->end);
 	if (words.n > v->most || (words.n == 1 &&
 	    (text_word_is_noreply(words.w[0]) ||
 	    words.w[0].len > KVP_NOTE_MAX)))
@@ -526,28 +378,32 @@ text_parse_shutdown(const struct text_verb *v, const struct text_line *line,
 
 /* Roughly in the order of how often they come. */
 static const struct text_verb text_verbs[] = {
-	VERB("get", text_parse_get, COMMAND_GET, 0, 0, 0),
-	VERB("set", text_parse_store, COMMAND_SET, 0, 4, 5),
-	VERB("gets", text_parse_get, COMMAND_GET, COMMAND_WANT_CAS, 0, 0),
-	VERB("delete", text_parse_delete, COMMAND_DELETE, 0, 1, 3),
-	VERB("incr", text_parse_number, COMMAND_INCR, 0, 2, 3),
-	VERB("decr", text_parse_number, COMMAND_DECR, 0, 2, 3),
-	VERB("add", text_parse_store, COMMAND_ADD, 0, 4, 5),
-	VERB("cas", text_parse_store, COMMAND_CAS, 0, 5, 6),
-	VERB("replace", text_parse_store, COMMAND_REPLACE, 0, 4, 5),
-	VERB("append", text_parse_store, COMMAND_APPEND, 0, 4, 5),
-	VERB("prepend", text_parse_store, COMMAND_PREPEND, 0, 4, 5),
-	VERB("touch", text_parse_number, COMMAND_TOUCH, 0, 2, 3),
-	VERB("gat", text_parse_gat, COMMAND_GET, COMMAND_TIMED, 0, 0),
-	VERB("gats", text_parse_gat, COMMAND_GET,
-	    COMMAND_TIMED | COMMAND_WANT_CAS, 0, 0),
-	VERB("version", text_parse_version, COMMAND_LOCAL, 0, 0, 0),
-	VERB("flush_all", text_parse_flush, COMMAND_FLUSH, 0, 0, 2),
-	VERB("stats", text_parse_stats, COMMAND_LOCAL, 0, 0, 1),
-	VERB("status", text_parse_status, COMMAND_LOCAL, 0, 0, 0),
-	VERB("verbosity", text_parse_verbosity, COMMAND_LOCAL, 0, 1, 2),
-	VERB("quit", text_parse_quit, COMMAND_LOCAL, 0, 0, 0),
-	VERB("shutdown", text_parse_shutdown, COMMAND_LOCAL, 0, 0, 0),
+	VERB("get", text_parse_get, COMMAND_GET, 0, 0),
+	VERB("mg", meta_parse_get, COMMAND_GET, 0, 0),
+	VERB("ms", meta_parse_store, COMMAND_SET, 0, 0),
+	VERB("set", text_parse_store, COMMAND_SET, 4, 5),
+	VERB("gets", text_parse_get, COMMAND_GET, 0, 0),
+	VERB("delete", text_parse_delete, COMMAND_DELETE, 1, 3),
+	VERB("incr", text_parse_number, COMMAND_INCR, 2, 3),
+	VERB("decr", text_parse_number, COMMAND_DECR, 2, 3),
+	VERB("add", text_parse_store, COMMAND_ADD, 4, 5),
+	VERB("cas", text_parse_store, COMMAND_CAS, 5, 6),
+	VERB("replace", text_parse_store, COMMAND_REPLACE, 4, 5),
+	VERB("append", text_parse_store, COMMAND_APPEND, 4, 5),
+	VERB("prepend", text_parse_store, COMMAND_PREPEND, 4, 5),
+	VERB("touch", text_parse_number, COMMAND_TOUCH, 2, 3),
+	VERB("gat", text_parse_gat, COMMAND_GET, 0, 0),
+	VERB("gats", text_parse_gat, COMMAND_GET, 0, 0),
+	VERB("md", meta_parse_delete, COMMAND_DELETE, 0, 0),
+	VERB("ma", meta_parse_count, COMMAND_INCR, 0, 0),
+	VERB("mn", text_parse_mn, COMMAND_LOCAL, 0, 0),
+	VERB("version", text_parse_version, COMMAND_LOCAL, 0, 0),
+	VERB("flush_all", text_parse_flush, COMMAND_FLUSH, 0, 2),
+	VERB("stats", text_parse_stats, COMMAND_LOCAL, 0, 1),
+	VERB("status", text_parse_status, COMMAND_LOCAL, 0, 0),
+	VERB("verbosity", text_parse_verbosity, COMMAND_LOCAL, 1, 2),
+	VERB("quit", text_parse_quit, COMMAND_LOCAL, 0, 0),
+	VERB("shutdown", text_parse_shutdown, COMMAND_LOCAL, 0, 0),
 };
 
 enum {

@@ -8,8 +8,6 @@ enum {
 	NAME_MAX_SHOWN = 512	/* of what the core calls a thing */
 };
 
-#define STATIC_SLICE(str) { (const uint8_t *)(str), sizeof(str) - 1 }
-
 /* What text_render_value writes besides the key: "VALUE ", three numbers
  * with their spaces, the line end. */
 _Static_assert(sizeof("VALUE ") + 3 * (WIRE_U64_MAX + 1) + 2 <= KVP_ROOM,
@@ -33,33 +31,62 @@ text_render_local(const struct memcached *m, const struct command *c,
     struct kvp_out *out)
 {
 	static const struct kvp_slice answers[COMMAND_N_ANSWERS] = {
-		[COMMAND_ANSWER_UNKNOWN] = STATIC_SLICE("ERROR\r\n"),
+		[COMMAND_ANSWER_UNKNOWN] = WIRE_SLICE("ERROR\r\n"),
 		[COMMAND_ANSWER_FORMAT] =
-		    STATIC_SLICE("CLIENT_ERROR bad command line format\r\n"),
+		    WIRE_SLICE("CLIENT_ERROR bad command line format\r\n"),
 		[COMMAND_ANSWER_CHUNK] =
-		    STATIC_SLICE("CLIENT_ERROR bad data chunk\r\n"),
+		    WIRE_SLICE("CLIENT_ERROR bad data chunk\r\n"),
 		[COMMAND_ANSWER_EXPTIME] =
-		    STATIC_SLICE("CLIENT_ERROR invalid exptime argument\r\n"),
-		[COMMAND_ANSWER_DELTA] = STATIC_SLICE(
+		    WIRE_SLICE("CLIENT_ERROR invalid exptime argument\r\n"),
+		[COMMAND_ANSWER_DELTA] = WIRE_SLICE(
 		    "CLIENT_ERROR invalid numeric delta argument\r\n"),
-		[COMMAND_ANSWER_DELETE_USAGE] = STATIC_SLICE(
+		[COMMAND_ANSWER_DELETE_USAGE] = WIRE_SLICE(
 		    "CLIENT_ERROR bad command line format.  "
 		    "Usage: delete <key> [noreply]\r\n"),
-		[COMMAND_ANSWER_NO_FLUSH] =
-		    STATIC_SLICE("CLIENT_ERROR flush_all not allowed\r\n"),
+		[COMMAND_ANSWER_MANY_FLAGS_READ] = WIRE_SLICE(
+		    "CLIENT_ERROR options flags are too long\r\n"),
+		[COMMAND_ANSWER_MANY_FLAGS] =
+		    WIRE_SLICE("CLIENT_ERROR options flags too long\r\n"),
+		[COMMAND_ANSWER_FLAG_TWICE] =
+		    WIRE_SLICE("CLIENT_ERROR duplicate flag\r\n"),
+		[COMMAND_ANSWER_FLAG_UNKNOWN] =
+		    WIRE_SLICE("CLIENT_ERROR invalid flag\r\n"),
+		[COMMAND_ANSWER_FLAG_BAD] = WIRE_SLICE(
+		    "CLIENT_ERROR invalid or duplicate flag\r\n"),
+		[COMMAND_ANSWER_TOKEN] = WIRE_SLICE(
+		    "CLIENT_ERROR bad token in command line format\r\n"),
+		[COMMAND_ANSWER_KEY_CODE] =
+		    WIRE_SLICE("CLIENT_ERROR error decoding key\r\n"),
+		[COMMAND_ANSWER_OPAQUE] =
+		    WIRE_SLICE("CLIENT_ERROR opaque token too long\r\n"),
+		[COMMAND_ANSWER_MODE_LENGTH] = WIRE_SLICE(
+		    "CLIENT_ERROR incorrect length for M token\r\n"),
+		[COMMAND_ANSWER_STORE_MODE] = WIRE_SLICE(
+		    "CLIENT_ERROR invalid mode for ms M token\r\n"),
+		[COMMAND_ANSWER_COUNT_MODE] = WIRE_SLICE(
+		    "CLIENT_ERROR invalid mode for ma M token\r\n"),
+		[COMMAND_ANSWER_COUNT_INITIAL] = WIRE_SLICE(
+		    "CLIENT_ERROR invalid numeric initial value\r\n"),
+		[COMMAND_ANSWER_COUNT_DELTA] = WIRE_SLICE(
+		    "CLIENT_ERROR invalid numeric delta value\r\n"),
 		[COMMAND_ANSWER_NO_SHUTDOWN] =
-		    STATIC_SLICE("ERROR: shutdown not enabled\r\n"),
-		[COMMAND_ANSWER_END] = STATIC_SLICE("END\r\n"),
-		[COMMAND_ANSWER_OK] = STATIC_SLICE("OK\r\n"),
+		    WIRE_SLICE("ERROR: shutdown not enabled\r\n"),
+		[COMMAND_ANSWER_END] = WIRE_SLICE("END\r\n"),
+		[COMMAND_ANSWER_OK] = WIRE_SLICE("OK\r\n"),
+		[COMMAND_ANSWER_MN] = WIRE_SLICE("MN\r\n"),
+		[COMMAND_ANSWER_NO_FLUSH] =
+		    WIRE_SLICE("CLIENT_ERROR flush_all not allowed\r\n"),
 		[COMMAND_ANSWER_CLIENT_ERROR] =
-		    STATIC_SLICE("CLIENT_ERROR a server refused\r\n"),
+		    WIRE_SLICE("CLIENT_ERROR a server refused\r\n"),
 		[COMMAND_ANSWER_SERVER_ERROR] =
-		    STATIC_SLICE("SERVER_ERROR a server failed\r\n"),
+		    WIRE_SLICE("SERVER_ERROR a server failed\r\n"),
 	};
 
-	if (c->answer == COMMAND_ANSWER_VERSION)
+	if (c->answer == COMMAND_ANSWER_VERSION) {
+		text_put_str(out, "VERSION ");
 		text_put(out, m->version, m->version_len);
-	else if (c->answer != COMMAND_ANSWER_NONE)
+		text_put_str(out, "\r\n");
+	} else if (c->answer != COMMAND_ANSWER_NONE)
 		text_put(out, answers[c->answer].p, answers[c->answer].len);
 }
 
@@ -67,26 +94,17 @@ text_render_local(const struct memcached *m, const struct command *c,
  * Answers of servers.
  */
 
-static void
-text_render_error(const struct kvp_reply *r, struct kvp_out *out)
+void
+text_put_error(const struct kvp_reply *r, struct kvp_out *out)
 {
 	out->body = r->body;
-	out->tail = (struct kvp_slice)STATIC_SLICE("\r\n");
+	out->tail = (struct kvp_slice)WIRE_SLICE("\r\n");
 }
 
-/* Errors of a server to one of several parts; the worst is what is said. */
-static void
-text_note_error(struct command *c, const struct kvp_reply *r)
+void
+text_put_too_large(struct kvp_out *out)
 {
-	enum command_answer answer = COMMAND_ANSWER_SERVER_ERROR;
-
-	if (c->op == COMMAND_FLUSH && wire_is(r->body.p, r->body.len,
-	    "CLIENT_ERROR flush_all not allowed"))
-		answer = COMMAND_ANSWER_NO_FLUSH;
-	else if (wire_begins(r->body.p, r->body.len, "CLIENT_ERROR"))
-		answer = COMMAND_ANSWER_CLIENT_ERROR;
-	if (c->answer < answer)
-		c->answer = (uint8_t)answer;
+	text_put_str(out, "SERVER_ERROR object too large for cache\r\n");
 }
 
 static void
@@ -101,7 +119,7 @@ text_render_value(const struct command *c, const struct kvp_key *key,
 	p = wire_put_u64(p, res->client_flags);
 	*p++ = ' ';
 	p = wire_put_u64(p, r->body.len);
-	if (c->bits & COMMAND_WANT_CAS) {
+	if (c->asks & COMMAND_ASK(CAS)) {
 		*p++ = ' ';
 		p = wire_put_u64(p, res->cas);
 	}
@@ -119,7 +137,7 @@ text_render_get(const struct command *c, const struct kvp_key *key,
 		return;
 	}
 	text_render_value(c, key, r, out);
-	out->tail = (struct kvp_slice)STATIC_SLICE("\r\nEND\r\n");
+	out->tail = (struct kvp_slice)WIRE_SLICE("\r\nEND\r\n");
 }
 
 /* How a write ended. */
@@ -128,10 +146,10 @@ text_render_status(const struct command *c, const struct kvp_reply *r,
     struct kvp_out *out)
 {
 	static const struct kvp_slice words[] = {
-		[RESULT_OK] = STATIC_SLICE("STORED\r\n"),
-		[RESULT_NOT_STORED] = STATIC_SLICE("NOT_STORED\r\n"),
-		[RESULT_EXISTS] = STATIC_SLICE("EXISTS\r\n"),
-		[RESULT_NOT_FOUND] = STATIC_SLICE("NOT_FOUND\r\n"),
+		[RESULT_OK] = WIRE_SLICE("STORED\r\n"),
+		[RESULT_NOT_STORED] = WIRE_SLICE("NOT_STORED\r\n"),
+		[RESULT_EXISTS] = WIRE_SLICE("EXISTS\r\n"),
+		[RESULT_NOT_FOUND] = WIRE_SLICE("NOT_FOUND\r\n"),
 	};
 	const struct kvp_slice *word = &words[result_peek(r)->status];
 
@@ -149,20 +167,20 @@ text_render_reply(const struct kvp_cmd *cmd, const struct kvp_key *key,
     const struct kvp_reply *r, struct kvp_out *out)
 {
 	const struct command *c = command_peek(cmd);
-	bool number = c->op == COMMAND_INCR || c->op == COMMAND_DECR;
+	bool count = command_is_count((enum command_op)c->op);
 
 	if (cmd->flags & KVP_CMD_TOO_LARGE)
-		text_put_str(out,
-		    "SERVER_ERROR object too large for cache\r\n");
+		text_put_too_large(out);
 	else if (r->class == KVP_REPLY_ERROR)
-		text_render_error(r, out);
+		text_put_error(r, out);
 	else if (c->op == COMMAND_GET)
 		text_render_get(c, key, r, out);
 	else if (c->op == COMMAND_FLUSH)
 		text_put_str(out, "OK\r\n");
-	else if (number && r->class == KVP_REPLY_STORED) {
-		out->body = r->body;
-		out->tail = (struct kvp_slice)STATIC_SLICE("\r\n");
+	else if (count && r->class == KVP_REPLY_STORED) {
+		uint8_t *p = wire_put_u64(out->dst, result_peek(r)->number);
+
+		out->len = (size_t)(wire_put_str(p, "\r\n") - out->dst);
 	} else
 		text_render_status(c, r, out);
 }
@@ -173,10 +191,10 @@ text_render_item(struct command *c, const struct kvp_key *key,
     const struct kvp_reply *r, struct kvp_out *out)
 {
 	if (r->class == KVP_REPLY_ERROR)
-		text_note_error(c, r);
+		command_note_error(c, r);
 	else if (c->op == COMMAND_GET && r->class == KVP_REPLY_HIT) {
 		text_render_value(c, key, r, out);
-		out->tail = (struct kvp_slice)STATIC_SLICE("\r\n");
+		out->tail = (struct kvp_slice)WIRE_SLICE("\r\n");
 	}
 }
 
@@ -192,13 +210,14 @@ text_render_end(const struct memcached *m, const struct command *c,
 		text_put_str(out, "END\r\n");
 }
 
-void
+static void
 text_render(const struct memcached *m, struct kvp_cmd *cmd,
-    const struct kvp_key *key, const struct kvp_reply *r, enum kvp_part part,
-    struct kvp_out *out)
+    const struct kvp_key *key, struct kvp_slice note,
+    const struct kvp_reply *r, enum kvp_part part, struct kvp_out *out)
 {
 	struct command *c = command_of(cmd);
 
+	(void)note;
 	if (part == KVP_PART_ITEM)
 		text_render_item(c, key, r, out);
 	if (c->bits & COMMAND_QUIET) {
@@ -218,49 +237,33 @@ text_render(const struct memcached *m, struct kvp_cmd *cmd,
  */
 
 void
+text_put_failure(const struct kvp_cmd *cmd, enum kvp_fail why,
+    const char *host, struct kvp_out *out)
+{
+	uint8_t *p;
+
+	if (cmd->flags & KVP_CMD_TOO_LARGE) {
+		text_put_too_large(out);
+		return;
+	}
+	p = wire_put_str(out->dst, "SERVER_ERROR ");
+	p = command_put_failure(p, why, host);
+	out->len = (size_t)(wire_put_str(p, "\r\n") - out->dst);
+}
+
+static void
 text_fail(const struct kvp_cmd *cmd, enum kvp_fail why, const char *host,
     struct kvp_out *out)
 {
-	static const struct kvp_slice words[] = {
-		[KVP_FAIL_NO_HOST] = STATIC_SLICE("no server for this key"),
-		[KVP_FAIL_DOWN] = STATIC_SLICE("cannot be reached"),
-		[KVP_FAIL_TIMEOUT] = STATIC_SLICE("timed out"),
-		[KVP_FAIL_CLOSED] = STATIC_SLICE("closed the connection"),
-		[KVP_FAIL_PROTOCOL] =
-		    STATIC_SLICE("sent a reply that makes no sense"),
-		[KVP_FAIL_QUEUE_FULL] =
-		    STATIC_SLICE("has too many requests waiting"),
-		[KVP_FAIL_MEMORY] = STATIC_SLICE("out of memory"),
-		[KVP_FAIL_UNSUPPORTED] =
-		    STATIC_SLICE("cannot be asked this in its protocol"),
-		[KVP_FAIL_BACKUP] = STATIC_SLICE(
-		    "did not take the copy, the value is on the primary only")
-	};
-	bool names = why != KVP_FAIL_NO_HOST && why != KVP_FAIL_MEMORY;
-
-	if (command_peek(cmd)->bits & COMMAND_QUIET)
-		return;
-	if (cmd->flags & KVP_CMD_TOO_LARGE) {
-		text_put_str(out,
-		    "SERVER_ERROR object too large for cache\r\n");
-		return;
-	}
-	text_put_str(out, "SERVER_ERROR ");
-	if (names && host != NULL)
-		text_put(out, host, strnlen(host, NAME_MAX_SHOWN));
-	else if (names)
-		text_put_str(out, "the server");
-	if (names)
-		text_put_str(out, " ");
-	text_put(out, words[why].p, words[why].len);
-	text_put_str(out, "\r\n");
+	if ((command_peek(cmd)->bits & COMMAND_QUIET) == 0)
+		text_put_failure(cmd, why, host, out);
 }
 
 /*
  * Answers of the core.
  */
 
-void
+static void
 text_admin(const struct kvp_cmd *cmd, struct kvp_slice name,
     struct kvp_slice value, struct kvp_out *out)
 {
@@ -272,7 +275,7 @@ text_admin(const struct kvp_cmd *cmd, struct kvp_slice name,
 		    NAME_MAX_SHOWN);
 		text_put_str(out, " ");
 		out->body = value;
-		out->tail = (struct kvp_slice)STATIC_SLICE("\r\n");
+		out->tail = (struct kvp_slice)WIRE_SLICE("\r\n");
 	} else if (value.len > 0)
 		out->body = value;
 	else if (cmd->local == KVP_LOCAL_STATS)
@@ -280,8 +283,6 @@ text_admin(const struct kvp_cmd *cmd, struct kvp_slice name,
 }
 
 const struct client_dialect client_text = {
-	.parse = text_parse,
-	.next_key = text_next_key,
 	.render = text_render,
 	.fail = text_fail,
 	.admin = text_admin,

@@ -28,6 +28,9 @@ enum {
 #define wire_put_str(p, str) \
 	wire_put((p), (str), sizeof(str) - 1)
 
+/* A slice that is STR, a string literal. */
+#define WIRE_SLICE(str) { (const uint8_t *)(str), sizeof(str) - 1 }
+
 /* The decimal number that is the whole of P's LEN bytes: digits and nothing
  * else, at most MOST. */
 static inline bool
