@@ -41,13 +41,16 @@
 #define KVP_KEY_MAX	1024	/* longest key the core carries */
 #define KVP_NOTE_MAX	1024	/* longest note the core carries */
 #define KVP_MEM		8	/* words of a command's memory */
+#define KVP_GREET_MAX	4096	/* longest answer to a greeting */
 
 struct kvp_slice {
 	const uint8_t	*p;
 	size_t		 len;
 };
 
-/* What an extension remembers of a connection; all 0 when it opens. */
+/* What an extension remembers of a connection; all 0 when it opens.  What a
+ * backend's says after its greeting is its dialect: requests are kept for the
+ * next connection where that is the same, byte for byte. */
 struct kvp_conn {
 	uint64_t	 u[2];
 };
@@ -70,7 +73,8 @@ enum kvp_local {
 #define KVP_CMD_CLOSE	  0x04	/* close the client after the answer */
 #define KVP_CMD_BAD	  0x08	/* a request in error, counted as such */
 #define KVP_CMD_PRIMARY	  0x10	/* a read that only `hosts` can answer */
-#define KVP_CMD_TOO_LARGE 0x20	/* a store over max_value, sent as a delete */
+#define KVP_CMD_TOO_LARGE 0x20	/* a store over max_value; one that is not
+				 * KVP_LOCAL is sent as a delete */
 #define KVP_CMD_MISS_OK	  0x40	/* under read_failure=miss a failure is
 				 * rendered from a reply of nothing but its
 				 * class, KVP_REPLY_MISS */
@@ -153,6 +157,7 @@ enum kvp_fail {
 	KVP_FAIL_QUEUE_FULL,	/* too much is waiting for this host */
 	KVP_FAIL_MEMORY,	/* out of memory */
 	KVP_FAIL_UNSUPPORTED,	/* the backend's dialect cannot say it */
+	KVP_FAIL_UNREAD,	/* the client leaves too much unread */
 	KVP_FAIL_BACKUP		/* the primary has it, the backup has not */
 };
 
@@ -262,7 +267,8 @@ struct kvp_ext {
 	    struct kvp_reply *r);
 
 	/* What R calls for, of enum kvp_follow; with KVP_FOLLOW_ASIDE NEXT is
-	 * that leg's command, for the same KEY.  Asked of hits alone. */
+	 * that leg's command, for the same KEY.  Asked of hits and of errors
+	 * alone. */
 	unsigned (*follow)(void *ext, const struct kvp_cmd *cmd,
 	    const struct kvp_key *key, const struct kvp_reply *r,
 	    struct kvp_cmd *next);

@@ -280,8 +280,10 @@ input_room(struct buf_pool *pool, struct input *in, size_t need, uint8_t **p)
 		*p = l->data + in->off + in->len;
 		return l->cap - in->off - in->len;
 	}
+	/* Where nothing is known but that it is not all, much more may come. */
 	if (need > BUF_SCRATCH)
-		l = lease_get(pool, need);
+		l = lease_get(pool, need > (size_t)in->len + 1 ? need :
+		    need + need / 2);
 	else if ((l = buf_scratch(pool)) != NULL)
 		l->refs++;
 	if (l == NULL)
@@ -307,9 +309,12 @@ input_settle(struct buf_pool *pool, struct input *in, size_t need, bool greedy)
 		input_clear(pool, in);
 		return true;
 	}
-	if (in->lease != pool->scratch)
-		return true;
-	if (in->len * 2 >= BUF_SCRATCH ||
+	if (in->lease != pool->scratch) {
+		/* It stays, unless it is far larger than what is left. */
+		if (in->lease->cap <= BUF_SCRATCH / 16 ||
+		    need > BUF_SCRATCH / 16 || in->len >= in->lease->cap / 8)
+			return true;
+	} else if (in->len * 2 >= BUF_SCRATCH ||
 	    (greedy && need > BUF_SCRATCH / 16)) {
 		/* It keeps the scratch; the next receive makes another. */
 		lease_put(pool, &pool->scratch);

@@ -11,8 +11,8 @@ X(REQUESTS, "requests", TOTAL, "requests processed") \
 X(READS, "reads", TOTAL, "requests that read") \
 X(WRITES, "writes", TOTAL, "requests that write") \
 X(KEYS_READ, "keys_read", TOTAL, "keys asked for by reads") \
-X(HITS, "get_hits", TOTAL, "keys read that were there") \
-X(MISSES, "get_misses", TOTAL, "keys read that were not there") \
+X(HITS, "get_hits", TOTAL, "keys of reads that were there") \
+X(MISSES, "get_misses", TOTAL, "keys of reads that were not there") \
 X(STORED, "stored", TOTAL, "writes that said yes") \
 X(NOT_STORED, "not_stored", TOTAL, "writes that said no") \
 X(REPLY_ERRORS, "reply_errors", TOTAL, "errors that backends answered") \
@@ -34,6 +34,8 @@ X(FAIL_QUEUE_FULL, "fail_queue_full", TOTAL, \
 X(FAIL_MEMORY, "fail_memory", TOTAL, "legs failed: out of memory") \
 X(FAIL_UNSUPPORTED, "fail_unsupported", TOTAL, \
     "legs failed: not sayable in the backend's dialect") \
+X(FAIL_UNREAD, "fail_unread", TOTAL, \
+    "replies dropped: too many wait for their client") \
 X(FAIL_BACKUP, "fail_backup", TOTAL, "legs failed: the backup has not got it") \
 X(RETRIES, "retries", TOTAL, "reads tried once more") \
 X(MOVED, "moved", TOTAL, "unsent legs moved to a new connection") \
@@ -60,7 +62,7 @@ X(CLOSE_STOP, "close_stop", TOTAL, "clients closed: kvproxy stops") \
 X(SERVERS, "server_connections", GAUGE, "backend connections")
 
 #define COUNTERS_HOST(X) \
-X(REQUESTS, "requests", TOTAL, "legs sent to the host") \
+X(REQUESTS, "requests", TOTAL, "legs queued for the host") \
 X(FAILED, "failed", TOTAL, "legs that failed") \
 X(CONTINUOUS, "continuous", GAUGE, "legs failed since the last good reply") \
 X(LAST_GOOD_MS, "last_good_ms", GAUGE, \
@@ -75,6 +77,9 @@ X(CLOSES, "closes", TOTAL, \
     "connections closed by the host with legs in flight") \
 X(IDLE_CLOSES, "idle_closes", TOTAL, \
     "connections closed by the host with none in flight") \
+X(EARLY_CLOSES, "early_closes", TOTAL, \
+    "connections closed for an error before a request's end") \
+X(SILENCES, "silences", TOTAL, "connections closed for their silence") \
 X(TIMEOUTS, "timeouts", TOTAL, "legs that timed out") \
 X(DESYNCS, "desyncs", TOTAL, \
     "connections closed for a reply that made no sense") \

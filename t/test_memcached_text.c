@@ -338,7 +338,8 @@ text_takes_a_store_with_its_value(void **state)
 		{ BYTES("set k 0 0 65537\r\n"),
 		    "17 write+too_large swallow=65539 k" },
 		{ BYTES("cas k 0 0 1073741824 5\r\n"),
-		    "24 write+too_large swallow=1073741826 k" },
+		    "24 local+too_large swallow=1073741826 "
+		    "SERVER_ERROR object too large for cache" },
 	};
 
 	(void)state;

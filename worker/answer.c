@@ -120,8 +120,9 @@ answer_failed_hosts(const struct request *req, char *dst, size_t size)
 	for (i = 0; i < MIN(g->n_hosts, 64); i++) {
 		if ((req->failed_hosts & (uint64_t)1 << i) == 0)
 			continue;
+		/* The last bit is that of all hosts behind it too. */
 		n = snprintf(dst + at, size - at, "%s%s", at > 0 ? "," : "",
-		    g->hosts[i].name);
+		    i == 63 && g->n_hosts > 64 ? "others" : g->hosts[i].name);
 		if (n < 0 || (size_t)n >= size - at) {
 			dst[at] = '\0';
 			break;

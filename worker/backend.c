@@ -9,10 +9,11 @@
 #include "worker/legs.h"
 
 enum {
-	BACKEND_GREET_MAX = 512,
 	BACKEND_PAUSE_MIN_MS = 50,	/* between tries, doubling */
 	BACKEND_YOUNG_US = 1000000,	/* a connection that dies before this */
-	BACKEND_YOUNG_MAX = 2		/* more often in a row: slowly */
+	BACKEND_YOUNG_MAX = 2,		/* more often in a row: slowly */
+	/* A lost packet is sent again after 200 ms at the earliest. */
+	BACKEND_SILENT_MIN_US = 500000
 };
 
 static const char *const backend_state_name[] = {
@@ -24,6 +25,7 @@ static const char *const backend_state_name[] = {
 
 static void	backend_connect(struct backend *b);
 static void	backend_arm(struct backend *b);
+static void	backend_receive(struct backend *b);
 
 static counter_cell *
 backend_count(struct backend *b, enum host_counter c)
@@ -45,7 +47,8 @@ backend_warn(struct backend *b, const char *what)
 static void
 backend_watch(struct backend *b, int events)
 {
-	if (ev_is_active(&b->io) && b->io.events == (events | EV__IOFDSET))
+	if (ev_is_active(&b->io) &&
+	    (b->io.events & (EV_READ | EV_WRITE)) == events)
 		return;
 	ev_io_stop(b->w->loop, &b->io);
 	ev_io_set(&b->io, b->io.fd, events);
@@ -106,6 +109,8 @@ backend_add(struct backend *b, struct leg *leg, const struct kvp_key *key,
 
 	if (b->failing)
 		return KVP_FAIL_DOWN;
+	if (b->broken)
+		return KVP_FAIL_MEMORY;
 	if (b->n_legs >= (unsigned)cfg->server_queue ||
 	    b->out.len >= (size_t)cfg->server_buffer)
 		return KVP_FAIL_QUEUE_FULL;
@@ -151,11 +156,20 @@ backend_give_up(struct backend *b, enum kvp_fail why)
 	backend_arm(b);
 }
 
+/* A failure event; one silence or one try to connect is one, however long. */
+static void
+backend_event(struct backend *b)
+{
+	b->event_us = b->w->now_us;
+	counter_add(backend_count(b, HOST_EVENTS), 1);
+}
+
 static void
 backend_connect_failed(struct backend *b, const char *what)
 {
 	counter_add(backend_count(b, HOST_CONNECT_ERRORS), 1);
-	counter_add(backend_count(b, HOST_EVENTS), 1);
+	if (b->event_us < b->since_us || b->event_us == 0)
+		backend_event(b);
 	backend_warn(b, what);
 	if (b->io.fd >= 0)
 		backend_disconnect(b);
@@ -163,13 +177,15 @@ backend_connect_failed(struct backend *b, const char *what)
 }
 
 /* A connection that was up is lost.  What was not sent, and reads, are asked
- * again on a new one; a host whose connections keep dying young gets it
- * after a pause, and nothing waits for that. */
+ * again on a new one; a host whose connections keep dying young, with no good
+ * reply between, gets it after a pause, and nothing waits for that.  Nor does
+ * anything follow half a frame to the next connection. */
 static void
 backend_lose(struct backend *b, const char *what)
 {
 	struct leg_queue again = TAILQ_HEAD_INITIALIZER(again);
 	struct leg_queue lost = TAILQ_HEAD_INITIALIZER(lost);
+	bool broken = b->broken;
 
 	if (b->w->now_us - b->since_us >= BACKEND_YOUNG_US) {
 		b->quick_deaths = 0;
@@ -179,10 +195,10 @@ backend_lose(struct backend *b, const char *what)
 	backend_warn(b, what);
 	legs_part_sent(b, &again, &lost);
 	backend_disconnect(b);
-	if (b->quick_deaths > BACKEND_YOUNG_MAX) {
+	if (broken || b->quick_deaths > BACKEND_YOUNG_MAX) {
 		legs_end_all(b, &lost, KVP_FAIL_CLOSED);
 		legs_end_all(b, &again, KVP_FAIL_CLOSED);
-		backend_give_up(b, KVP_FAIL_DOWN);
+		backend_give_up(b, broken ? KVP_FAIL_MEMORY : KVP_FAIL_DOWN);
 		return;
 	}
 	legs_requeue(b, &again);
@@ -198,7 +214,7 @@ backend_lose_closed(struct backend *b, const char *what)
 
 	if (leg != NULL && leg->start < b->sent) {
 		counter_add(backend_count(b, HOST_CLOSES), 1);
-		counter_add(backend_count(b, HOST_EVENTS), 1);
+		backend_event(b);
 	} else
 		counter_add(backend_count(b, HOST_IDLE_CLOSES), 1);
 	backend_lose(b, what);
@@ -209,8 +225,18 @@ static void
 backend_lose_desync(struct backend *b, const char *what)
 {
 	counter_add(backend_count(b, HOST_DESYNCS), 1);
-	counter_add(backend_count(b, HOST_EVENTS), 1);
+	backend_event(b);
 	backend_lose(b, what);
+}
+
+/* It answered before it had the whole request, as a server does that will not
+ * have a value: what it takes the rest for cannot be known.  It is no fault of
+ * the host's. */
+static void
+backend_lose_early(struct backend *b)
+{
+	counter_add(backend_count(b, HOST_EARLY_CLOSES), 1);
+	backend_lose(b, "closed, it answered before it had all");
 }
 
 /* Whatever its state, it is of no use any more. */
@@ -223,10 +249,12 @@ backend_drop(struct backend *b, const char *what)
 		backend_connect_failed(b, what);
 }
 
-/* No byte has come for too long: do not wait for it any more. */
+/* No byte has come for too long: do not wait for it any more.  Nothing is
+ * moved to the next connection, which would have to wait as well. */
 static void
 backend_lose_silent(struct backend *b)
 {
+	counter_add(backend_count(b, HOST_SILENCES), 1);
 	backend_warn(b, "closed, it does not answer");
 	backend_disconnect(b);
 	backend_give_up(b, KVP_FAIL_TIMEOUT);
@@ -242,6 +270,13 @@ backend_quiet_since_us(const struct backend *b)
 	const struct leg *leg = TAILQ_FIRST(&b->legs);
 
 	return leg != NULL ? MAX(b->rx_us, leg->queued_us) : UINT64_MAX / 2;
+}
+
+static uint64_t
+backend_silent_us(const struct backend *b)
+{
+	return backend_quiet_since_us(b) +
+	    MAX(2 * backend_recv_timeout_us(b), BACKEND_SILENT_MIN_US);
 }
 
 static uint64_t
@@ -262,8 +297,7 @@ backend_next_due_us(const struct backend *b)
 		break;
 	default:
 		wait = TAILQ_EMPTY(&b->legs) ? UINT64_MAX :
-		    backend_quiet_since_us(b) +
-		    2 * backend_recv_timeout_us(b);
+		    backend_silent_us(b);
 	}
 	return MIN(due, wait);
 }
@@ -296,8 +330,7 @@ backend_expire(struct backend *b)
 		return;
 	quiet = MAX(backend_quiet_since_us(b), b->event_us);
 	if (now >= quiet + timeout) {
-		b->event_us = now;
-		counter_add(backend_count(b, HOST_EVENTS), 1);
+		backend_event(b);
 		backend_warn(b, "does not answer in time");
 	}
 	while ((leg = b->due) != NULL && now - leg->queued_us >= timeout) {
@@ -311,7 +344,6 @@ static void
 backend_on_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 {
 	struct backend *b = ev->data;
-	uint64_t timeout = backend_recv_timeout_us(b);
 	uint64_t connect_us = (uint64_t)b->svc->cfg->connect_timeout_ms * 1000;
 
 	(void)loop;
@@ -332,12 +364,16 @@ backend_on_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 			    "cannot be connected to in time");
 		break;
 	case BACKEND_UP:
-		/* More may be here, not yet read. */
-		if (b->rx_more)
+		if (backend_next_due_us(b) > b->w->now_us)
+			break;
+		/* What is here counts as in time.  The loop may not have
+		 * looked: after a SIGSTOP it runs its timers first. */
+		backend_receive(b);
+		if (b->state != BACKEND_UP || b->rx_more)
 			break;
 		backend_expire(b);
 		if (!TAILQ_EMPTY(&b->legs) &&
-		    b->w->now_us >= backend_quiet_since_us(b) + 2 * timeout)
+		    b->w->now_us >= backend_silent_us(b))
 			backend_lose_silent(b);
 		break;
 	}
@@ -434,7 +470,7 @@ backend_read_greeting(struct backend *b)
 	    input_bytes(&b->in), b->in.len);
 
 	if (n < 0 || (size_t)n > b->in.len ||
-	    (n == 0 && b->in.len > BACKEND_GREET_MAX)) {
+	    (n == 0 && b->in.len > KVP_GREET_MAX)) {
 		backend_connect_failed(b,
 		    "answers the greeting in a way we do not understand");
 		return false;
@@ -488,14 +524,24 @@ backend_read_reply(struct backend *b)
 	if (n == 0)
 		return false;
 	leg = legs_take(b);
+	/* A good reply ends the count of what went wrong before. */
+	if ((r.flags & (KVP_REPLY_FATAL | KVP_REPLY_FAILED)) == 0) {
+		b->quick_deaths = 0;
+		b->pause_ms = 0;
+	}
 	early = leg->start + leg->size > b->sent;
 	input_eat(&b->in, (size_t)n);
 	b->swallow = r.swallow;
 	request_leg_replied(b, &leg, &r, b->in.lease);
-	if (!early && (r.flags & KVP_REPLY_FATAL) == 0)
+	if (r.flags & KVP_REPLY_FATAL)
+		backend_lose_desync(b,
+		    "closed, it did not understand a request");
+	else if (early && r.class != KVP_REPLY_ERROR)
+		backend_lose_desync(b, "closed, it answered too early");
+	else if (early)
+		backend_lose_early(b);
+	else
 		return true;
-	backend_lose_desync(b, early ? "closed, it answered too early" :
-	    "closed, it did not understand a request");
 	return false;
 }
 

@@ -107,7 +107,7 @@ client_free(struct client **client)
 void
 client_mark_dirty(struct client *c)
 {
-	if (c->dirty || c->state == CLIENT_CLOSED)
+	if (c->dirty || c->state == CLIENT_CLOSED || (c->blocked && !c->broken))
 		return;
 	c->dirty = true;
 	STAILQ_INSERT_TAIL(&c->w->dirty_clients, c, dirty_next);
@@ -223,7 +223,7 @@ void
 client_leg_begins(struct client *c, size_t len)
 {
 	client_note_value(c, len);
-	if (c->in_flight == 0)
+	if (c->in_flight == 0 && !c->lane_fixed)
 		c->lane = pool_lane(c->svc->pool, c->id,
 		    c->value_len > CLIENT_BULK);
 	c->in_flight++;
@@ -275,6 +275,13 @@ client_after(struct client *c)
  * Parsing.
  */
 
+static bool
+client_slice_is_in(struct kvp_slice s, const uint8_t *p, size_t len)
+{
+	return s.len == 0 || (s.p >= p && s.p <= p + len &&
+	    s.len <= (size_t)(p + len - s.p));
+}
+
 /* Issue keys of the multi-key command at the input's start; how many. */
 static unsigned
 client_feed(struct client *c, unsigned budget)
@@ -293,6 +300,9 @@ client_feed(struct client *c, unsigned budget)
 		found = fn->next_key(c->svc->ext, &c->feeding->cmd, keys,
 		    &c->feed_at, &key, room);
 		ASSERT(found && key.key.len <= KVP_KEY_MAX);
+		ASSERT(client_slice_is_in(key.key, keys.p, keys.len) ||
+		    client_slice_is_in(key.key, room, sizeof(room)));
+		ASSERT(client_slice_is_in(key.body, keys.p, keys.len));
 		n++;
 		request_feed(c->feeding, &key, c->in.lease);
 	}
@@ -307,15 +317,8 @@ static bool
 client_slice_is_within(const struct client *c, const struct kvp_request *found,
     ssize_t n, struct kvp_slice s)
 {
-	const uint8_t *p = input_bytes(&c->in);
-
-	if (s.len == 0)
-		return true;
-	if (s.p >= p && s.p <= p + n)
-		return s.len <= (size_t)(p + n - s.p);
-	p = found->room;
-	return s.p >= p && s.p <= p + sizeof(found->room) &&
-	    s.len <= (size_t)(p + sizeof(found->room) - s.p);
+	return client_slice_is_in(s, input_bytes(&c->in), (size_t)n) ||
+	    client_slice_is_in(s, found->room, sizeof(found->room));
 }
 
 /* An extension is believed only what can be true. */
@@ -448,6 +451,23 @@ client_receive(struct client *c)
 	return true;
 }
 
+/* The worker drains: receive of what had come by then.  False: C is closed. */
+static bool
+client_look(struct client *c)
+{
+	size_t before = c->in.len, got;
+
+	if (c->eof || !client_may_issue(c)) {
+		c->look = c->eof ? 0 : c->look;
+		return true;
+	}
+	if (!client_receive(c))
+		return false;
+	got = c->in.len - before;
+	c->look = got == 0 ? 0 : c->look - MIN(c->look, got);
+	return true;
+}
+
 void
 client_run(struct client *c)
 {
@@ -456,12 +476,11 @@ client_run(struct client *c)
 	c->is_ready = false;
 	if (c->state != CLIENT_OPEN)
 		return;
-	if (c->last_look) {
-		c->last_look = false;
-		if (!c->eof && !client_receive(c))
-			return;
-	}
+	if (c->look > 0 && !client_look(c))
+		return;
 	n = client_run_input(c);
+	if (c->look > 0 && !c->stalled)
+		client_mark_ready(c);
 	if (c->state != CLIENT_OPEN)
 		input_clear(&c->w->bufs, &c->in);
 	else if (!input_settle(&c->w->bufs, &c->in, c->need, false))
@@ -499,8 +518,7 @@ client_drain(struct client *c)
 {
 	if (c->state != CLIENT_OPEN)
 		return;
-	/* Where whole requests are waiting already, those are enough. */
-	c->last_look = !c->stalled && !c->is_ready;
+	c->look = io_waiting(c->io.fd);
 	if (!c->stalled)
 		client_mark_ready(c);
 }
@@ -525,6 +543,9 @@ client_flush(struct client *c)
 		return;
 	}
 	c->blocked = res == IO_AGAIN;
+	/* Room that was taken for an answer of no bytes. */
+	if (chain_is_empty(&c->out))
+		chain_clear(&c->w->bufs, &c->out);
 	client_wake(c);
 	client_after(c);
 }
@@ -535,8 +556,10 @@ client_on_io(struct ev_loop *loop, ev_io *ev, int revents)
 	struct client *c = ev->data;
 
 	(void)loop;
-	if (revents & EV_WRITE)
+	if (revents & EV_WRITE) {
+		c->blocked = false;
 		client_mark_dirty(c);
+	}
 	if ((revents & EV_READ) == 0 || c->is_ready)
 		return;
 	if (c->state == CLIENT_LINGERING)

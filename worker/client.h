@@ -36,6 +36,7 @@ struct client {
 	struct input	 in;
 	size_t		 need;
 	uint64_t	 swallow;
+	size_t		 look;		/* drain: bytes to receive still */
 	struct chain	 out;
 	size_t		 kept;		/* bytes of answers not in their turn */
 	uint32_t	 n_reqs;	/* in its queue, answered or not */
@@ -53,7 +54,7 @@ struct client {
 	bool		 stalled;	/* may not issue now */
 	bool		 blocked;	/* waits to be writable */
 	bool		 broken;	/* out of memory: close it */
-	bool		 last_look;	/* drain: receive once more */
+	bool		 lane_fixed;	/* a write may still be in its lane */
 	bool		 dirty, is_ready;
 };
 
@@ -83,8 +84,8 @@ void	 client_break(struct client *c);
 void	 client_close(struct client *c, enum counter reason);
 /* No more is read; close when all is answered. */
 void	 client_finish(struct client *c, enum counter reason);
-/* The worker drains: what C has sent until now is read in the next turn, and C
- * closes when that is answered. */
+/* The worker drains: what C has sent until now is read, and C closes when that
+ * is answered. */
 void	 client_drain(struct client *c);
 
 void	 client_on_linger_timer(struct ev_loop *loop, ev_timer *ev,

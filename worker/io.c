@@ -1,5 +1,6 @@
 #include "worker/io.h"
 
+#include <sys/ioctl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -109,4 +110,12 @@ void
 io_shutdown(int fd)
 {
 	(void)shutdown(fd, SHUT_WR);
+}
+
+size_t
+io_waiting(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }

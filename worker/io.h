@@ -38,6 +38,9 @@ int	 io_accept(int listen_fd) MUST_CHECK;
 int	 io_connect(const struct sockaddr *sa, socklen_t len) MUST_CHECK;
 int	 io_connected(int fd) MUST_CHECK;
 
+/* Bytes that wait to be received. */
+size_t	 io_waiting(int fd) MUST_CHECK;
+
 /* No more will be sent; the peer sees EOF. */
 void	 io_shutdown(int fd);
 

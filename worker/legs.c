@@ -37,6 +37,7 @@ legs_encode(struct backend *b, struct leg *leg, const struct kvp_key *key,
 	leg->start = b->queued;
 	leg->size = (uint32_t)(out.len + out.body.len + out.tail.len);
 	chain_extend(&b->out, out.len);
+	leg->has_body = key->body.len > 0;
 	ok = out.body.len == 0 || (src != NULL ?
 	    chain_append_from(bufs, &b->out, src, out.body.p, out.body.len,
 	    LEGS_OUT_FIT) :
@@ -103,14 +104,16 @@ legs_add_again(struct backend *b, struct leg_queue *legs)
 }
 
 /* A read may be tried once more, in its time, if its client has not written
- * there since: then it would not see what was there when it asked. */
+ * there since: then it would not see what was there when it asked.  What it
+ * brought besides its key is not at hand any more. */
 static bool
 legs_may_retry(const struct backend *b, const struct leg *leg)
 {
 	const struct client *c = leg->req->client;
 
 	return leg->req->cmd.class == KVP_READ && !leg->retried &&
-	    !leg->abandoned && c != NULL &&
+	    !leg->has_body && !leg->abandoned && c != NULL &&
+	    !leg->req->done &&
 	    c->wrote_mark != b->w->write_mark &&
 	    b->w->now_us - leg->queued_us < backend_recv_timeout_us(b);
 }
@@ -180,17 +183,17 @@ void
 legs_translate(struct backend *b)
 {
 	struct leg_queue reads = TAILQ_HEAD_INITIALIZER(reads);
-	struct leg_queue writes = TAILQ_HEAD_INITIALIZER(writes);
+	struct leg_queue others = TAILQ_HEAD_INITIALIZER(others);
 	struct leg *leg;
 
 	while ((leg = TAILQ_FIRST(&b->legs)) != NULL) {
 		TAILQ_REMOVE(&b->legs, leg, next);
-		if (leg->req->cmd.class == KVP_READ)
+		if (leg->req->cmd.class == KVP_READ && !leg->has_body)
 			TAILQ_INSERT_TAIL(&reads, leg, next);
 		else
-			TAILQ_INSERT_TAIL(&writes, leg, next);
+			TAILQ_INSERT_TAIL(&others, leg, next);
 	}
 	legs_clear(b);
-	legs_end_all(b, &writes, KVP_FAIL_CLOSED);
+	legs_end_all(b, &others, KVP_FAIL_CLOSED);
 	legs_add_again(b, &reads);
 }

@@ -33,8 +33,9 @@ void	 legs_part_sent(struct backend *b, struct leg_queue *again,
 /* Queue anew for the next connection: first AGAIN, then what was not sent,
  * whose bytes stand. */
 void	 legs_requeue(struct backend *b, struct leg_queue *again);
-/* That connection speaks another dialect than what is queued: reads are
- * encoded again; a write's value is not at hand any more, so it fails. */
+/* That connection speaks another dialect than what is queued: reads of a key
+ * alone are encoded again; of others the value is not at hand any more, so
+ * they fail. */
 void	 legs_translate(struct backend *b);
 
 #endif /* WORKER_LEGS_H */

@@ -9,6 +9,9 @@
 #include "worker/route.h"
 #include "worker/status.h"
 
+/* What may wait for a client at the very most, in client_buffers. */
+enum { REQUEST_UNREAD_MAX = 64 };
+
 /* A multi-key answer's part that came before its turn. */
 struct request_item {
 	struct chain	 chain;
@@ -95,6 +98,8 @@ request_leave(struct request *req)
 	struct client *c = req->client;
 
 	c->n_reqs--;
+	if (req->n_issued > req->n_ended && req->cmd.class != KVP_READ)
+		c->lane_fixed = true;
 	c->in_flight -= req->n_issued - req->n_ended;
 	c->kept -= req->kept;
 	req->kept = 0;
@@ -186,9 +191,10 @@ request_commit(struct request *req)
 	    (!req->committed &&
 	    req->kept < (size_t)req->svc->cfg->client_buffer))
 		return;
+	/* What came early, in its items, is still kept. */
+	c->kept -= req->reply.len;
+	req->kept -= req->reply.len;
 	chain_splice(&c->w->bufs, &c->out, &req->reply);
-	c->kept -= req->kept;
-	req->kept = 0;
 	req->committed = true;
 	client_mark_dirty(c);
 }
@@ -366,6 +372,10 @@ static void
 request_part_failed(struct request *req, uint32_t index,
     const struct kvp_key *key, unsigned host, enum kvp_fail why)
 {
+	/* It may be done yet: nothing of this client may overtake it. */
+	if (why == KVP_FAIL_TIMEOUT && req->client != NULL &&
+	    req->cmd.class != KVP_READ)
+		req->client->lane_fixed = true;
 	if (!request_end_part(req, 0))
 		return;
 	if (req->cmd.flags & KVP_CMD_MISS_OK && why != KVP_FAIL_MEMORY &&
@@ -390,18 +400,20 @@ request_part_failed(struct request *req, uint32_t index,
  */
 
 static void
-request_count_failure(struct worker *w, const struct backend *b,
-    enum kvp_fail why)
+request_count_host_failure(struct worker *w, counter_cell *host)
 {
-	counter_cell *host;
-
-	worker_count(w, COUNTER_FAIL_NO_HOST + (enum counter)why, 1);
-	if (b == NULL)
-		return;
-	host = worker_host(w, b->entry);
 	counter_add(&host[HOST_FAILED], 1);
 	counter_add(&host[HOST_CONTINUOUS], 1);
 	counter_set(&host[HOST_LAST_FAILED_MS], w->now_us / 1000);
+}
+
+static void
+request_count_failure(struct worker *w, const struct backend *b,
+    enum kvp_fail why)
+{
+	worker_count(w, COUNTER_FAIL_NO_HOST + (enum counter)why, 1);
+	if (b != NULL)
+		request_count_host_failure(w, worker_host(w, b->entry));
 }
 
 /* Give REQ's next part to B (NULL: to nobody). */
@@ -508,32 +520,67 @@ request_follow(struct backend *b, struct leg *leg, const struct kvp_reply *r)
  * What backends report.
  */
 
+/* The counter of a reply of this class, to a read or to what writes. */
+static enum counter
+request_reply_counter(enum kvp_reply_class class, bool read)
+{
+	switch (class) {
+	case KVP_REPLY_HIT:
+		return read ? COUNTER_HITS : COUNTER_STORED;
+	case KVP_REPLY_MISS:
+		return read ? COUNTER_MISSES : COUNTER_NOT_STORED;
+	case KVP_REPLY_STORED:
+		return COUNTER_STORED;
+	case KVP_REPLY_NOT_STORED:
+		return COUNTER_NOT_STORED;
+	default:
+		return COUNTER_REPLY_ERRORS;
+	}
+}
+
 static void
 request_count_reply(struct worker *w, const struct backend *b,
     const struct leg *leg, const struct kvp_reply *r)
 {
-	static const enum counter counter[] = {
-		[KVP_REPLY_HIT] = COUNTER_HITS,
-		[KVP_REPLY_MISS] = COUNTER_MISSES,
-		[KVP_REPLY_STORED] = COUNTER_STORED,
-		[KVP_REPLY_NOT_STORED] = COUNTER_NOT_STORED,
-		[KVP_REPLY_ERROR] = COUNTER_REPLY_ERRORS,
-	};
 	counter_cell *host = worker_host(w, b->entry);
 
-	ASSERT(r->class < ARRAY_LEN(counter));
-	if (leg->req->client != NULL)
-		worker_count(w, counter[r->class], 1);
+	ASSERT(r->class <= KVP_REPLY_ERROR);
 	if (leg->abandoned)
 		worker_count(w, COUNTER_LATE_REPLIES, 1);
+	else if (leg->req->client != NULL)
+		worker_count(w, request_reply_counter(
+		    (enum kvp_reply_class)r->class,
+		    leg->req->cmd.class == KVP_READ), 1);
 	if (r->flags & KVP_REPLY_FAILED) {
-		counter_add(&host[HOST_FAILED], 1);
-		counter_add(&host[HOST_CONTINUOUS], 1);
-		counter_set(&host[HOST_LAST_FAILED_MS], w->now_us / 1000);
+		if (!leg->abandoned)
+			request_count_host_failure(w, host);
 		return;
 	}
 	counter_set(&host[HOST_CONTINUOUS], 0);
 	counter_set(&host[HOST_LAST_GOOD_MS], w->now_us / 1000);
+}
+
+/* Is there room for R, or is its client one that asked for a lot of large
+ * values before any of them was known to be large, and does not read them? */
+static bool
+request_is_bearable(const struct request *req, const struct kvp_reply *r)
+{
+	const struct client *c = req->client;
+
+	return r->body.len < BUF_REF_MIN ||
+	    c->out.len + c->kept + r->body.len <=
+	    REQUEST_UNREAD_MAX * (size_t)req->svc->cfg->client_buffer;
+}
+
+static void
+request_drop_reply(struct request *req, const struct backend *b)
+{
+	worker_count(b->w, COUNTER_FAIL_UNREAD, 1);
+	if (req->failed_host == UINT32_MAX) {
+		req->failed_host = b->index;
+		req->why = KVP_FAIL_UNREAD;
+	}
+	request_fail(req);
 }
 
 void
@@ -543,13 +590,18 @@ request_leg_replied(struct backend *b, struct leg **legp,
 	struct leg *leg = *legp;
 	struct kvp_key key = leg_key(leg);
 
-	if (r->class == KVP_REPLY_HIT && request_follow(b, leg, r)) {
+	if ((r->class == KVP_REPLY_HIT || r->class == KVP_REPLY_ERROR) &&
+	    request_follow(b, leg, r)) {
 		*legp = NULL;
 		return;
 	}
 	request_count_reply(b->w, b, leg, r);
-	if (!leg->abandoned && request_end_part(leg->req, r->body.len))
-		request_take_reply(leg->req, leg->index, &key, r, src);
+	if (!leg->abandoned && request_end_part(leg->req, r->body.len)) {
+		if (request_is_bearable(leg->req, r))
+			request_take_reply(leg->req, leg->index, &key, r, src);
+		else
+			request_drop_reply(leg->req, b);
+	}
 	request_leg_free(legp);
 }
 
@@ -589,6 +641,8 @@ request_answer_local(struct request *req)
 
 	if (flags & KVP_CMD_BAD)
 		worker_count(c->w, COUNTER_BAD_REQUESTS, 1);
+	if (flags & KVP_CMD_TOO_LARGE)
+		worker_count(c->w, COUNTER_TOO_LARGE, 1);
 	switch (req->cmd.local) {
 	case KVP_LOCAL_STATUS:
 		status_answer_block(req);
@@ -607,10 +661,10 @@ request_answer_local(struct request *req)
 }
 
 static void
-request_issue_every(struct request *req)
+request_issue_every(struct request *req, const struct kvp_key *key,
+    struct lease *src)
 {
 	struct service *svc = req->svc;
-	static const struct kvp_key none;
 	struct client *c = req->client;
 	unsigned i, n = pool_n_hosts(svc->pool);
 
@@ -618,8 +672,8 @@ request_issue_every(struct request *req)
 	req->n_parts = n;
 	for (i = 0; i < n; i++) {
 		client_leg_begins(c, 0);
-		request_issue(req, pool_backend(svc->pool, i, c->lane), &none,
-		    NULL);
+		request_issue(req, pool_backend(svc->pool, i, c->lane), key,
+		    src);
 	}
 }
 
@@ -641,7 +695,7 @@ request_start(struct client *c, const struct kvp_request *found,
 	}
 	request_count_start(c->w, &found->cmd);
 	if (found->cmd.class == KVP_EVERY) {
-		request_issue_every(req);
+		request_issue_every(req, &found->key, src);
 		return NULL;
 	}
 	if (found->cmd.flags & KVP_CMD_MANY) {

@@ -31,6 +31,7 @@ struct leg {
 	bool		 large;		/* which slab it is from */
 	bool		 abandoned;	/* failed already; swallow its reply */
 	bool		 retried;
+	bool		 has_body;	/* cannot be encoded again */
 	uint8_t		 step;		/* see kvp_key */
 	uint8_t		 key[];
 };

@@ -7,8 +7,9 @@
 #include <time.h>
 
 #include "worker/answer.h"
+#include "worker/client.h"
 
-enum { STATUS_NAME_MAX = SHM_HOST_NAME + 64, STATUS_VALUE_MAX = 256 };
+enum { STATUS_NAME_MAX = SHM_HOST_NAME + 64, STATUS_VALUE_MAX = 960 };
 
 /*
  * The block.  Its words and blanks are the original's, byte for byte.
@@ -75,12 +76,16 @@ status_answer_block(struct request *req)
 	size_t len = 0;
 	FILE *out;
 
-	if ((out = open_memstream(&text, &len)) != NULL) {
-		status_print_block(out, req->svc->w->birth->shm);
-		if (fclose(out) == 0)
-			answer_admin(req, NULL, text, len);
-		free(text);
+	if ((out = open_memstream(&text, &len)) == NULL) {
+		client_break(req->client);
+		return;
 	}
+	status_print_block(out, req->svc->w->birth->shm);
+	if (fclose(out) == 0)
+		answer_admin(req, NULL, text, len);
+	else
+		client_break(req->client);
+	free(text);
 	answer_admin(req, NULL, NULL, 0);
 }
 

@@ -70,7 +70,9 @@ worker_on_drain_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 
 	(void)loop;
 	(void)revents;
-	log_warnx("worker %u: stops with requests in flight", w->birth->slot);
+	if (!TAILQ_EMPTY(&w->all_clients))
+		log_warnx("worker %u: stops with requests in flight",
+		    w->birth->slot);
 	worker_stop(w);
 }
 

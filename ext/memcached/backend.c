@@ -1,7 +1,9 @@
 #include "ext/memcached/backend.h"
 #include "ext/memcached/wire.h"
 
-#define GREETING "version\r\nmn\r\n"
+/* A server that is to be asked in text may hang up on what it does not know. */
+#define GREETING_TEXT "version\r\n"
+#define GREETING GREETING_TEXT "mn\r\n"
 
 enum {
 	ERROR_TEXT_MAX = 1024	/* longer ones are not shown to clients */
@@ -16,12 +18,40 @@ backend_static_text(const char *text, size_t len)
 #define backend_say(str) backend_static_text(str, sizeof(str) - 1)
 
 size_t
-backend_greet(uint8_t *dst, size_t room)
+backend_greet(const struct memcached *m, uint8_t *dst, size_t room)
 {
-	if (room < sizeof(GREETING) - 1)
+	size_t len = m->backend_proto == BACKEND_PROTO_TEXT ?
+	    sizeof(GREETING_TEXT) - 1 : sizeof(GREETING) - 1;
+
+	if (room < len)
 		return 0;
-	memcpy(dst, GREETING, sizeof(GREETING) - 1);
-	return sizeof(GREETING) - 1;
+	memcpy(dst, GREETING, len);
+	return len;
+}
+
+/* Is the word at P followed by something that ends a word? */
+static bool
+backend_word_ends(const uint8_t *p, size_t len, size_t word)
+{
+	return len == word || p[word] == ' ' || p[word] == ':';
+}
+
+static bool
+backend_line_is_error(const uint8_t *p, size_t len)
+{
+	static const struct {
+		const char	*word;
+		size_t		 len;
+	} errors[] = {
+		{ "SERVER_ERROR", 12 }, { "CLIENT_ERROR", 12 }, { "ERROR", 5 }
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (len >= errors[i].len &&
+		    memcmp(p, errors[i].word, errors[i].len) == 0)
+			return backend_word_ends(p, len, errors[i].len);
+	return false;
 }
 
 /* Is the dotted version at P, which anything may follow, 1.6.18 or later? */
@@ -60,21 +90,24 @@ backend_greeted(const struct memcached *m, const uint8_t *p, size_t len,
 		return first;
 	if (!wire_begins(p, (size_t)first, "VERSION "))
 		return -1;
+	if (m->backend_proto == BACKEND_PROTO_TEXT) {
+		*kind = BACKEND_TEXT;
+		return first;
+	}
 	mn = p + first;
 	second = backend_read_line(mn, len - (size_t)first, &need);
 	if (second <= 0)
 		return second;
 	if (wire_is(mn, (size_t)second, "MN\r\n"))
 		can_meta = true;
-	else if (wire_begins(mn, (size_t)second, "ERROR"))
+	else if (backend_line_is_error(mn, (size_t)second - 2))
 		can_meta = false;
 	else
 		return -1;
 	v_len = (size_t)first - sizeof("VERSION ") + 1;
 	if (m->backend_proto == BACKEND_PROTO_META && !can_meta)
 		return -1;
-	if (m->backend_proto == BACKEND_PROTO_META ||
-	    (m->backend_proto == BACKEND_PROTO_AUTO && can_meta &&
+	if (m->backend_proto == BACKEND_PROTO_META || (can_meta &&
 	    backend_version_has_meta(p + sizeof("VERSION ") - 1, v_len)))
 		*kind = BACKEND_META;
 	else
@@ -126,6 +159,16 @@ backend_read_value(const struct memcached *m, const uint8_t *p, size_t len,
 	return (ssize_t)total;
 }
 
+void
+backend_refuse_wide_flags(struct kvp_reply *r)
+{
+	if ((result_peek(r)->bits & RESULT_WIDE_FLAGS) == 0)
+		return;
+	r->class = KVP_REPLY_ERROR;
+	r->body = backend_say(
+	    "SERVER_ERROR the value's flags are wider than 32 bits");
+}
+
 /* Errors that say something of the data, not of the connection. */
 static bool
 backend_error_is_ordinary(enum command_op op, const uint8_t *p, size_t len)
@@ -137,31 +180,6 @@ backend_error_is_ordinary(enum command_op op, const uint8_t *p, size_t len)
 	return (op == COMMAND_INCR || op == COMMAND_DECR) &&
 	    wire_is(p, len, "CLIENT_ERROR cannot increment or decrement "
 	    "non-numeric value");
-}
-
-/* Is the word at P followed by something that ends a word? */
-static bool
-backend_word_ends(const uint8_t *p, size_t len, size_t word)
-{
-	return len == word || p[word] == ' ' || p[word] == ':';
-}
-
-static bool
-backend_line_is_error(const uint8_t *p, size_t len)
-{
-	static const struct {
-		const char	*word;
-		size_t		 len;
-	} errors[] = {
-		{ "SERVER_ERROR", 12 }, { "CLIENT_ERROR", 12 }, { "ERROR", 5 }
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-		if (len >= errors[i].len &&
-		    memcmp(p, errors[i].word, errors[i].len) == 0)
-			return backend_word_ends(p, len, errors[i].len);
-	return false;
 }
 
 static bool

@@ -15,7 +15,7 @@ enum {
 };
 
 /* The contract's greet and greeted (see kvp_ext.h). */
-size_t	 backend_greet(uint8_t *dst, size_t room);
+size_t	 backend_greet(const struct memcached *m, uint8_t *dst, size_t room);
 ssize_t	 backend_greeted(const struct memcached *m, const uint8_t *p,
 	    size_t len, enum backend_kind *kind);
 
@@ -28,6 +28,9 @@ ssize_t	 backend_read_line(const uint8_t *p, size_t len, size_t *need);
 ssize_t	 backend_read_value(const struct memcached *m, const uint8_t *p,
 	    size_t len, size_t line, uint64_t vlen, struct kvp_slice end,
 	    struct kvp_reply *r);
+
+/* A value whose flags no client of ours has room for becomes an error. */
+void	 backend_refuse_wide_flags(struct kvp_reply *r);
 
 /* The error in the line P of LEN bytes (without CRLF).  False: it is none.
  * An error that this command cannot have earned is KVP_REPLY_FATAL. */

@@ -2,10 +2,11 @@
  * backend_meta.c: servers asked in the meta protocol.
  *
  * Every request carries an opaque number, which its reply must bring back: so
- * an answer can never reach another's question.  Two are asked in the classic
- * protocol all the same: flush_all, which meta has not, and a read that is
- * asked again, for it must not win the token to recache a stale item once
- * more (see command_follow).
+ * an answer can never reach another's question.  Three are asked in the
+ * classic protocol all the same: flush_all, which meta has not; a read that is
+ * asked again, for it must not win the token to recache a stale item once more
+ * (see command_follow); and a store of a large value that must leave the old
+ * one alone where it fails, as ms does not.
  */
 #include "ext/memcached/backend.h"
 #include "ext/memcached/base64.h"
@@ -42,10 +43,15 @@ meta_put_ttl(uint8_t *p, char flag, int32_t ttl)
 }
 
 static bool
-meta_asks_classic(enum command_op op, const struct kvp_key *key)
+meta_asks_classic(const struct command *c, enum command_op op,
+    const struct kvp_key *key)
 {
-	return op == COMMAND_GET && key->step > 0 &&
-	    backend_key_is_plain(key->key);
+	bool again = op == COMMAND_GET && key->step > 0;
+	bool keep = (c->bits & COMMAND_KEEP_OLD) != 0 &&
+	    (c->bits & COMMAND_MATCH) == 0 &&
+	    (c->asks & COMMAND_ASK(CAS)) == 0;
+
+	return (again || keep) && backend_key_is_plain(key->key);
 }
 
 /* What the reply is to bring and what changes before or after that, in the
@@ -154,7 +160,9 @@ meta_put_flags(uint8_t *p, const struct command *c, enum command_op op)
 	case COMMAND_DECR:
 		return meta_put_count_flags(p, c, op);
 	case COMMAND_GIVE_BACK:
-		return wire_put_str(p, " I");
+		return wire_put_str(meta_put_match(p, c), " I");
+	case COMMAND_SEE_STALE:
+		return p;
 	case COMMAND_DELETE:
 		return meta_put_delete_flags(p, c);
 	default:
@@ -184,6 +192,7 @@ meta_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 {
 	static const char verb[COMMAND_N_OPS][4] = {
 		[COMMAND_GET] = "mg ", [COMMAND_TOUCH] = "mg ",
+		[COMMAND_SEE_STALE] = "mg ",
 		[COMMAND_SET] = "ms ", [COMMAND_ADD] = "ms ",
 		[COMMAND_REPLACE] = "ms ", [COMMAND_APPEND] = "ms ",
 		[COMMAND_PREPEND] = "ms ", [COMMAND_CAS] = "ms ",
@@ -201,7 +210,7 @@ meta_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	}
 	if (key->key.len == 0 || key->key.len > COMMAND_KEY_MAX)
 		return false;
-	if (meta_asks_classic(op, key))
+	if (meta_asks_classic(c, op, key))
 		return backend_text.encode(cmd, key, opaque, out);
 	p = wire_put(p, verb[op], 3);
 	if ((p = meta_put_key(p, key->key, &encoded)) == NULL)
@@ -245,6 +254,7 @@ enum meta_code {
 static const uint8_t meta_expected[COMMAND_N_OPS] = {
 	[COMMAND_GET] = META_VA | META_HD | META_EN,
 	[COMMAND_TOUCH] = META_HD | META_EN,
+	[COMMAND_SEE_STALE] = META_HD | META_EN,
 	[COMMAND_SET] = META_HD | META_NS,
 	[COMMAND_ADD] = META_HD | META_NS,
 	[COMMAND_REPLACE] = META_HD | META_NS,
@@ -252,7 +262,7 @@ static const uint8_t meta_expected[COMMAND_N_OPS] = {
 	[COMMAND_PREPEND] = META_HD | META_NS | META_EX,
 	[COMMAND_CAS] = META_HD | META_NS | META_EX | META_NF,
 	[COMMAND_DELETE] = META_HD | META_NF | META_EX,
-	[COMMAND_GIVE_BACK] = META_HD | META_NF,
+	[COMMAND_GIVE_BACK] = META_HD | META_NF | META_EX,
 	[COMMAND_INCR] = META_VA | META_NF | META_EX | META_NS,
 	[COMMAND_DECR] = META_VA | META_NF | META_EX | META_NS,
 	[COMMAND_FLUSH] = META_OK
@@ -306,6 +316,20 @@ meta_read_bit(struct result *res, size_t len, uint8_t bit)
 	return true;
 }
 
+/* Some servers are built for flags of 64 bits, which is no fault of theirs. */
+static bool
+meta_read_client_flags(struct result *res, const uint8_t *p, size_t len)
+{
+	uint64_t n;
+
+	if (!wire_read_u64(p, len, UINT64_MAX, &n))
+		return false;
+	if (n > UINT32_MAX)
+		res->bits |= RESULT_WIDE_FLAGS;
+	res->client_flags = (uint32_t)n;
+	return true;
+}
+
 static bool
 meta_read_ttl(struct result *res, const uint8_t *p, size_t len)
 {
@@ -342,7 +366,7 @@ meta_read_flag(struct meta_line *line, uint8_t ch, const uint8_t *p,
 		break;
 	case 'f':
 		field = COMMAND_FIELD_FLAGS;
-		ok = meta_read_u32(p, len, &res->client_flags);
+		ok = meta_read_client_flags(res, p, len);
 		break;
 	case 'c':
 		field = COMMAND_FIELD_CAS;
@@ -421,6 +445,13 @@ meta_read_line(struct meta_line *line, const uint8_t *p, const uint8_t *end,
 	return p == end;
 }
 
+static bool
+meta_is_read(enum command_op op)
+{
+	return op == COMMAND_GET || op == COMMAND_TOUCH ||
+	    op == COMMAND_SEE_STALE;
+}
+
 /* Does LINE answer a request like C?  Some versions say a bare EN, and a store
  * that failed may say a CAS. */
 static bool
@@ -428,7 +459,7 @@ meta_line_fits(const struct meta_line *line, const struct command *c,
     enum command_op op)
 {
 	bool yes = (line->code & (META_VA | META_HD)) != 0;
-	bool read = op == COMMAND_GET || op == COMMAND_TOUCH;
+	bool read = meta_is_read(op);
 	bool value = command_is_count(op) ||
 	    (op == COMMAND_GET && (c->bits & COMMAND_VALUE) != 0);
 	unsigned got = line->fields & COMMAND_REPLY_FIELDS;
@@ -474,7 +505,7 @@ meta_take_line(const struct meta_line *line, enum command_op op,
 	size_t i;
 
 	*res = line->res;
-	if (op == COMMAND_GET || op == COMMAND_TOUCH) {
+	if (meta_is_read(op)) {
 		bool hit = line->code != META_EN;
 
 		r->class = hit ? KVP_REPLY_HIT : KVP_REPLY_MISS;
@@ -497,7 +528,7 @@ meta_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 	struct meta_line line;
 	ssize_t n;
 
-	if (meta_asks_classic(op, key))
+	if (meta_asks_classic(command_peek(cmd), op, key))
 		return backend_text.decode(m, cmd, key, opaque, p, len, r);
 	*r = (struct kvp_reply){ .class = KVP_REPLY_ERROR };
 	if ((n = backend_read_line(p, len, &r->need)) <= 0)
@@ -507,11 +538,15 @@ meta_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 	if (!meta_line_fits(&line, command_peek(cmd), op))
 		return -1;
 	meta_take_line(&line, op, r);
-	if (line.code != META_VA)
+	if (line.code != META_VA) {
+		backend_refuse_wide_flags(r);
 		return n;
+	}
 	if (op != COMMAND_GET && line.vlen > WIRE_U64_MAX)
 		return -1;
 	n = backend_read_value(m, p, len, (size_t)n, line.vlen, end, r);
+	if (n > 0)
+		backend_refuse_wide_flags(r);
 	/* A counter's value is its number. */
 	if (n > 0 && op != COMMAND_GET && !wire_read_u64(r->body.p,
 	    r->body.len, UINT64_MAX, &result_of(r)->number))

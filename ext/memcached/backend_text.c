@@ -117,6 +117,7 @@ textback_can_say(const struct command *c, enum command_op op)
 
 	switch (op) {
 	case COMMAND_GIVE_BACK:
+	case COMMAND_SEE_STALE:
 		return false;
 	case COMMAND_GET:
 		return (asks & ~(COMMAND_ASK(FLAGS) | COMMAND_ASK(CAS) |
@@ -255,12 +256,14 @@ textback_read_value_line(const struct command *c, struct kvp_slice key,
 	if ((size_t)(end - p) < key.len || memcmp(p, key.p, key.len) != 0)
 		return false;
 	p += key.len;
-	if (!textback_next_number(&p, end, UINT32_MAX, &flags) ||
+	if (!textback_next_number(&p, end, UINT64_MAX, &flags) ||
 	    !textback_next_number(&p, end, UINT64_MAX, vlen))
 		return false;
 	if ((c->asks & COMMAND_ASK(CAS)) != 0 &&
 	    !textback_next_number(&p, end, UINT64_MAX, &res->cas))
 		return false;
+	if (flags > UINT32_MAX)
+		res->bits |= RESULT_WIDE_FLAGS;
 	res->client_flags = (uint32_t)flags;
 	res->number = *vlen;
 	r->class = KVP_REPLY_HIT;
@@ -333,7 +336,10 @@ textback_decode(const struct memcached *m, const struct kvp_cmd *cmd,
 	if (op == COMMAND_GET && wire_begins(p, line, "VALUE ")) {
 		if (!textback_read_value_line(c, key->key, p, line, &vlen, r))
 			return -1;
-		return backend_read_value(m, p, len, (size_t)n, vlen, end, r);
+		n = backend_read_value(m, p, len, (size_t)n, vlen, end, r);
+		if (n > 0)
+			backend_refuse_wide_flags(r);
+		return n;
 	}
 	if (!textback_read_word(op, p, line, r) &&
 	    (!command_is_count(op) || !textback_read_number(p, line, r))) {

@@ -191,9 +191,12 @@ binary_parse_store(const struct binary_verb *v, const struct binary_packet *k)
 	else if (c->cas != 0)
 		c->bits |= COMMAND_MATCH;
 	if (len > k->m->max_value) {
+		if (c->op == COMMAND_SET)
+			binary_accept(k);
+		else
+			binary_answer(k, COMMAND_ANSWER_TOO_LARGE);
 		k->req->cmd.flags = KVP_CMD_TOO_LARGE;
 		k->req->swallow = len;
-		binary_accept(k);
 		return BINARY_HEADER + k->extras + k->key_len;
 	}
 	k->req->key.body = (struct kvp_slice){

@@ -135,6 +135,9 @@ binary_render_local(const struct memcached *m, const struct command *c,
 	case COMMAND_ANSWER_UNKNOWN:
 		binary_say_status(c, BINARY_UNKNOWN, out);
 		break;
+	case COMMAND_ANSWER_TOO_LARGE:
+		binary_say_status(c, BINARY_TOO_LARGE, out);
+		break;
 	case COMMAND_ANSWER_NO_FLUSH:
 		binary_say_status(c, BINARY_NOT_ALLOWED, out);
 		break;

@@ -16,22 +16,40 @@ command_make(struct kvp_cmd *cmd, enum kvp_class class, enum command_op op)
 	*command_of(cmd) = (struct command){ .op = (uint8_t)op };
 }
 
+static void
+command_make_give_back(struct kvp_cmd *cmd, uint64_t cas)
+{
+	command_make(cmd, KVP_WRITE, COMMAND_GIVE_BACK);
+	command_of(cmd)->bits = COMMAND_MATCH;
+	command_of(cmd)->cas = cas;
+}
+
 /* A read in meta wins the right to renew a stale item, which a client that
- * cannot say so must not keep from others.  Giving it back changes the item's
- * CAS, so where the client is to be told that, it is read anew. */
+ * cannot say so must not keep from others.  Giving it back is marking the item
+ * as stale anew, so only while it is the same still, which its CAS tells; where
+ * that was not read, it is asked for first.  Marking changes the CAS, so where
+ * the client is to be told that, it is read once more. */
 unsigned
 command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
     const struct kvp_reply *r, struct kvp_cmd *next)
 {
 	const struct command *c = command_peek(cmd);
+	const struct result *res = result_peek(r);
 
-	if (c->op != COMMAND_GET && c->op != COMMAND_TOUCH)
+	if (c->op == COMMAND_SEE_STALE && (res->bits & RESULT_STALE) != 0) {
+		command_make_give_back(next, res->cas);
+		return KVP_FOLLOW_ASIDE;
+	}
+	if ((c->op != COMMAND_GET && c->op != COMMAND_TOUCH) ||
+	    (res->bits & RESULT_WON) == 0 || c->dialect == CLIENT_META)
 		return KVP_FOLLOW_NONE;
-	if ((result_peek(r)->bits & RESULT_WON) == 0 ||
-	    c->dialect == CLIENT_META)
-		return KVP_FOLLOW_NONE;
-	command_make(next, KVP_WRITE, COMMAND_GIVE_BACK);
-	return (c->asks & COMMAND_ASK(CAS)) != 0 && key->step == 0 ?
+	if ((c->asks & COMMAND_ASK(CAS)) == 0) {
+		command_make(next, KVP_WRITE, COMMAND_SEE_STALE);
+		command_ask(command_of(next), COMMAND_FIELD_CAS);
+		return KVP_FOLLOW_ASIDE;
+	}
+	command_make_give_back(next, res->cas);
+	return key->step == 0 && r->class == KVP_REPLY_HIT ?
 	    KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN : KVP_FOLLOW_ASIDE;
 }
 
@@ -104,7 +122,8 @@ command_effect(const struct kvp_cmd *cmd, enum kvp_outcome outcome,
 	    (cmd->flags & KVP_CMD_TOO_LARGE) != 0;
 	enum command_op op;
 
-	if (cmd->class != KVP_WRITE || c->op == COMMAND_GIVE_BACK)
+	if (cmd->class != KVP_WRITE || c->op == COMMAND_GIVE_BACK ||
+	    c->op == COMMAND_SEE_STALE)
 		return false;
 	op = gone ? COMMAND_DELETE : command_effect_op(c, r);
 	if (op == COMMAND_LOCAL)

@@ -35,6 +35,7 @@ enum command_op {
 	COMMAND_TOUCH,
 	COMMAND_FLUSH,
 	COMMAND_GIVE_BACK,	/* a recache token that a read has won */
+	COMMAND_SEE_STALE,	/* is it to be given back still? */
 	COMMAND_N_OPS
 };
 
@@ -50,6 +51,8 @@ enum command_op {
 #define COMMAND_BASE64	   0x80	/* the client's key is encoded so */
 #define COMMAND_CAS_IF_CAN 0x100 /* no reply's CAS is no error */
 #define COMMAND_SHOW_KEY   0x200 /* a binary answer brings the key */
+#define COMMAND_KEEP_OLD   0x400 /* a store that, where it is too large for the
+				 * server, must leave the old value alone */
 
 /* What a reply is to bring, and what a meta request does on the way, for the
  * order of the two matters. */
@@ -98,6 +101,7 @@ enum command_answer {
 	COMMAND_ANSWER_COUNT_INITIAL,
 	COMMAND_ANSWER_COUNT_DELTA,	/* to here */
 	COMMAND_ANSWER_NO_SHUTDOWN,
+	COMMAND_ANSWER_TOO_LARGE,
 	COMMAND_ANSWER_END,		/* a read of no keys */
 	COMMAND_ANSWER_OK,
 	COMMAND_ANSWER_MN,
@@ -147,6 +151,7 @@ enum result_status {
 #define RESULT_TAKEN	0x04	/* another has the token */
 #define RESULT_HIT_BEFORE 0x08
 #define RESULT_IMMORTAL	0x10	/* it has no time to live */
+#define RESULT_WIDE_FLAGS 0x20	/* of more than 32 bits */
 
 /* What a reply said besides its class and body. */
 struct result {
@@ -188,7 +193,7 @@ result_peek(const struct kvp_reply *r)
 	return (const struct result *)r->mem;
 }
 
-/* What a server is asked for: a store that is too large becomes a delete, for
+/* What a server is asked for: a set that is too large becomes a delete, for
  * the old value must not outlive it. */
 static inline enum command_op
 command_wire_op(const struct kvp_cmd *cmd)

@@ -199,9 +199,8 @@ static size_t
 memcached_greet(void *ext, struct kvp_conn *backend, uint8_t *dst,
     size_t room)
 {
-	(void)ext;
 	(void)backend;
-	return backend_greet(dst, room);
+	return backend_greet(ext, dst, room);
 }
 
 static ssize_t

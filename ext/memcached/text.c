@@ -313,7 +313,7 @@ text_parse_verbosity(const struct text_verb *v, const struct text_line *line,
 	if (words.n < v->least || words.n > v->most)
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 	bits = text_quiet_bit(&words);
-	if (!wire_read_u64(words.w[0].p, words.w[0].len, UINT32_MAX, &level))
+	if (!wire_read_u64(words.w[0].p, words.w[0].len, UINT64_MAX, &level))
 		return text_refuse(line, COMMAND_ANSWER_FORMAT, bits);
 	text_answer(line, COMMAND_ANSWER_OK);
 	command_of(&line->req->cmd)->bits = bits;
@@ -394,6 +394,7 @@ static const struct text_verb text_verbs[] = {
 	VERB("touch", text_parse_number, COMMAND_TOUCH, 2, 3),
 	VERB("gat", text_parse_gat, COMMAND_GET, 0, 0),
 	VERB("gats", text_parse_gat, COMMAND_GET, 0, 0),
+	VERB("bget", text_parse_get, COMMAND_GET, 0, 0),
 	VERB("md", meta_parse_delete, COMMAND_DELETE, 0, 0),
 	VERB("ma", meta_parse_count, COMMAND_INCR, 0, 0),
 	VERB("mn", text_parse_mn, COMMAND_LOCAL, 0, 0),
@@ -434,7 +435,7 @@ text_parse_verb(const struct text_line *line)
 	for (v = text_verbs; v < text_verbs + N_VERBS; v++)
 		if (v->len == len && memcmp(v->name, word, len) == 0)
 			return v->parse(v, line, args);
-	if (text_line_is_http(args, line->end))
+	if (text_line_is_http(word, line->end))
 		return -1;
 	return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 }
@@ -448,6 +449,7 @@ text_line_may_be_long(const struct memcached *m, const uint8_t *p, size_t len)
 	size_t rest = len - (size_t)(word - p);
 
 	return word - p <= TEXT_SPACES_MAX && len <= m->max_value &&
+	    len <= TEXT_LONG_MAX &&
 	    (wire_begins(word, rest, "get ") ||
 	    wire_begins(word, rest, "gets ") ||
 	    wire_begins(word, rest, "gat ") ||

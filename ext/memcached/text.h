@@ -9,7 +9,8 @@
 
 enum {
 	TEXT_LINE_MAX = 2048,	/* but for reads of many keys */
-	TEXT_SPACES_MAX = 100	/* before such a long line */
+	TEXT_SPACES_MAX = 100,	/* before such a long line */
+	TEXT_LONG_MAX = 8 << 20	/* of those, and at most a value's */
 };
 
 /* The contract's parse and next_key of a connection that sends lines (see

@@ -1,6 +1,9 @@
 #include "ext/memcached/text_line.h"
 #include "ext/memcached/wire.h"
 
+/* A value that no server finds too large. */
+enum { TEXT_SURELY_FITS = 8192 };
+
 struct command *
 text_begin(const struct text_line *line, enum kvp_class class,
     enum command_op op, uint16_t bits)
@@ -77,9 +80,13 @@ text_take_value(const struct text_line *line, struct kvp_slice key,
 	size_t total;
 
 	if (length > line->m->max_value) {
+		if (command_peek(&req->cmd)->op == COMMAND_SET)
+			text_accept(line, key);
+		else
+			text_refuse(line, COMMAND_ANSWER_TOO_LARGE, quiet);
 		req->cmd.flags = KVP_CMD_TOO_LARGE;
 		req->swallow = length + 2;
-		return text_accept(line, key);
+		return (ssize_t)line->frame;
 	}
 	total = line->frame + (size_t)length + 2;
 	if (line->len < total) {
@@ -89,6 +96,9 @@ text_take_value(const struct text_line *line, struct kvp_slice key,
 	if (value[length] != '\r' || value[length + 1] != '\n')
 		return text_refuse_and_close(line, COMMAND_ANSWER_CHUNK, total,
 		    quiet);
+	if (length > TEXT_SURELY_FITS &&
+	    command_peek(&req->cmd)->op != COMMAND_SET)
+		command_of(&req->cmd)->bits |= COMMAND_KEEP_OLD;
 	req->key.body.p = value;
 	req->key.body.len = (size_t)length;
 	text_accept(line, key);
@@ -115,7 +125,8 @@ text_read_exptime(struct kvp_slice word, int32_t *exptime)
 	bool minus = word.len > 0 && word.p[0] == '-';
 	uint64_t n;
 
-	if (!wire_read_u64(word.p + minus, word.len - minus, INT64_MAX, &n))
+	if (!wire_read_u64(word.p + minus, word.len - minus,
+	    (uint64_t)INT64_MAX + minus, &n))
 		return false;
 	*exptime = (int32_t)(uint32_t)(minus ? 0 - n : n);
 	return true;

@@ -71,6 +71,8 @@ text_render_local(const struct memcached *m, const struct command *c,
 		    "CLIENT_ERROR invalid numeric delta value\r\n"),
 		[COMMAND_ANSWER_NO_SHUTDOWN] =
 		    WIRE_SLICE("ERROR: shutdown not enabled\r\n"),
+		[COMMAND_ANSWER_TOO_LARGE] = WIRE_SLICE(
+		    "SERVER_ERROR object too large for cache\r\n"),
 		[COMMAND_ANSWER_END] = WIRE_SLICE("END\r\n"),
 		[COMMAND_ANSWER_OK] = WIRE_SLICE("OK\r\n"),
 		[COMMAND_ANSWER_MN] = WIRE_SLICE("MN\r\n"),
