@@ -89,6 +89,7 @@ def name(op):
 
 K = b"set k 5 0 2\r\nhi\r\n"	# what most rows find
 N = b"set k 0 0 2\r\n10\r\n"
+OLD = b"VALUE k 0 3\r\nold\r\n"
 END = (req(NOOP, opaque=0xfeedface), res(NOOP, opaque=0xfeedface))
 
 
@@ -172,6 +173,7 @@ HOSTILE = [
             same=False),
     close("B2 2^32-1 of an unknown opcode",
           req(0x99, bodylen=2 ** 32 - 1), err(0x99, 0x81), same=False),
+    invalid("B2 2^30+11", store(SET, bodylen=2 ** 30 + 11), same=False),
     invalid("B3", store(ADDQ, value=b"", bodylen=0xffffffe8), same=False),
     invalid("B4 extlen 255", req(GET, b"k", bytes(255))),
     invalid("B4 extlen 255 of a set", req(SET, b"k", bytes(255))),
@@ -210,6 +212,8 @@ HOSTILE = [
     invalid("B6 quitq, extras", req(QUITQ, b"", b"hi")),
     invalid("B6 flush, key", req(FLUSH, b"k"), setup=K, left={b"k": b"hi"}),
     invalid("B6 flush, 8 extras", req(FLUSH, b"", bytes(8))),
+    invalid("B6 verbosity, no extras", req(VERBOSITY), same=False),
+    invalid("B6 verbosity, key", req(VERBOSITY, b"k", bytes(4)), same=False),
     invalid("B6 stat, extras", req(STAT, b"", bytes(4))),
     Row("B7 opcode 0x1f", req(0x1f), err(0x1f, 0x81)),
     Row("B7 opcode 0x25", req(0x25), err(0x25, 0x81)),
@@ -354,6 +358,22 @@ REST = [
         req(DELETE, b"a b\0\n"),
         res(SET, cas=CAS_N) + value(GETK, key=b"a b\0\n") + res(DELETE),
         text=err(SET, 4) + err(GETK, 4) + err(DELETE, 4)),
+    Row("a number under such a key",
+        count(INCR, key=b"a b", initial=7) * 2 + req(GETQ, b"a b"),
+        number(INCR, 7) + number(INCR, 8) + value(GETQ, b"8", flags=0),
+        text=err(INCR, 4) * 2 + err(GETQ, 4)),
+    Row("all stores under such a key",
+        store(SETQ, b"a b") + store(APPENDQ, b"a b") +
+        store(PREPENDQ, b"a b") + touch(GATK, b"a b") + store(ADDQ, b"a b") +
+        store(REPLACE, b"a b", cas=1),
+        value(GATK, b"hihihi", b"a b") + err(ADDQ, 2) + err(REPLACE, 2),
+        text=b"".join(err(op, 4) for op in (SETQ, APPENDQ, PREPENDQ, GATK,
+                                            ADDQ, REPLACE))),
+    Row("datatype is ignored", req(NOOP)[:5] + b"\7" + req(NOOP)[6:],
+        res(NOOP)),
+    write("a number that is old at once",
+          count(INCR, initial=7, exptime=2592001) + req(GET, b"k"),
+          number(INCR, 7) + err(GET, 1), left=None),
     Row("the longest key that needs base64",
         store(SETQ, b" " * 186) + req(GETQ, b" " * 186), value(GETQ),
         text=err(SETQ, 4) + err(GETQ, 4)),
@@ -383,7 +403,7 @@ def proxy(request, memcached):
         yield kv
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def direct(memcached):
     with memcached.client() as c:
         yield c
@@ -475,14 +495,17 @@ def test_B19_stat_is_a_list_that_ends(proxy):
         c.ask(*END)
 
 
-def test_B17_a_store_over_the_limit_takes_the_old_value(proxy, direct):
-    for op in (SET, SETQ, REPLACE):
+def test_B17_a_set_over_the_limit_takes_the_old_value(proxy, direct):
+    for op, size, left in ((SET, 1500000, b""), (SETQ, MIB, b""),
+                           (SETQ, 1500000, b""), (SET, MIB, b""),
+                           (ADD, 1500000, OLD), (REPLACEQ, 1500000, OLD),
+                           (APPEND, 1500000, OLD), (PREPENDQ, 1500000, OLD)):
         direct.ask(b"set k 0 0 3\r\nold\r\n", b"STORED\r\n")
         with proxy.client() as c:
-            c.send(store(op, value=b"x" * 1500000) + END[0])
+            c.send(store(op, value=b"x" * size) + END[0])
             c.expect(err(op, 3) + END[1])
             c.ask(*END)
-        direct.ask(b"get k\r\n", b"END\r\n")
+        direct.ask(b"get k\r\n", left + b"END\r\n")
 
 
 def test_B18_10000_quiet_misses_without_a_noop(proxy):
@@ -657,6 +680,25 @@ def test_a_failed_backend_is_named(request_):
         assert kv.stat("failed_requests") == 1
 
 
+def test_read_failure_miss_is_a_miss_in_binary():
+    with Kvproxy([free_port()], core={"read_failure": "miss"}) as kv, \
+            kv.client() as c:
+        c.send(req(GET, b"k") + req(GETQ, b"k") + req(GETK, b"k") + END[0])
+        c.expect(err(GET, 1) + res(GETK, b"k", status=1) + END[1])
+        assert kv.stat("failed_as_miss") == 3
+
+
+def test_a_backend_that_is_silent_fails_quiet_ones_too():
+    with FakeBackend(script=lambda conn, r: b"") as fake, \
+            Kvproxy([fake], core={"recv_timeout": 100}) as kv, \
+            kv.client() as c:
+        for request in (req(GETQ, b"k"), store(SETQ)):
+            c.send(request + END[0])
+            assert read_one(c)[:3] == (request[1], 0x86, OPAQUE)
+            c.expect(END[1])
+        assert kv.stat("fail_timeout") == 2
+
+
 @pytest.mark.parametrize("dialect", ["meta", "text"])
 def test_an_error_of_a_backend_is_a_failure(dialect):
     error = b"SERVER_ERROR out of memory storing object\r\n"
@@ -734,7 +776,8 @@ def test_M16_a_binary_read_leaves_the_token(memcached, direct):
             c1.send(request + END[0])
             assert re.fullmatch(TABLE.pattern(reply + END[1]),
                                 c1.recv_until(END[1]), re.S)
-            c2.ask(b"mg s v\r\n", b"VA 2 X W\r\nhi\r\n")
+            # It is given back behind the answer.
+            wait_for(lambda: c2.ask_line(b"mg s O2\r\n") == b"HD O2 X W\r\n")
 
 
 # client_proto

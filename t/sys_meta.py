@@ -104,6 +104,7 @@ HOSTILE = [
     close("M1 length 2^32", b"ms k 4294967296\r\n\r\n", BAD,
           left={b"k": None}),
     close("M1 length 2^64", b"ms k 18446744073709551616\r\n\r\n", BAD),
+    close("M1 length 2^30+1", b"ms k 1073741825\r\n", BAD),
     close("M1 length abc", b"ms k abc\r\nversion\r\n", BAD),
     close("M1 length +2", b"ms k +2" + HI, BAD, left={b"k": None}),
     close("M1 length 2x", b"ms k 2x" + HI, BAD, left={b"k": None}),
@@ -114,6 +115,8 @@ HOSTILE = [
     Row("M2 mode Z", b"ms k 2 MZ" + HI, MS_MODE, left={b"k": None}),
     Row("M2 mode Z, a command for a value",
         b"ms k 9 MZ\r\nflush_all\r\nversion\r\n", MS_MODE + b"<VERSION>\r\n"),
+    Row("M2 swallows the length, whatever is there",
+        b"ms k 2 MZ\r\nhello\r\n", MS_MODE + b"ERROR\r\n"),
     ours("M2 long key", b"ms " + K251 + b" 7\r\nversion\r\n", BAD),
     Row("M3 v v", b"mg k v v\r\n", TWICE, setup=K),
     Row("M3 v and v of a miss", b"mg k v k v\r\n", TWICE),
@@ -148,6 +151,8 @@ HOSTILE = [
          left={b"k": None}),
     Row("M5 not base64", b"mg !!! b v\r\n", KEY),
     Row("M5 base64 of 3 bytes", b"mg a2V b v\r\n", KEY),
+    Row("M5 padding alone", b"mg ==== b v\r\n", KEY),
+    ours("M5 bits in the padding", b"mg YR== b v\r\n", KEY),
     Row("M5 ms not base64", b"ms !!! 2 b" + HI, KEY),
     Row("M5 md not base64", b"md !!! b\r\n", EITHER),
     Row("M5 ma not base64", b"ma !!! b\r\n", EITHER),
@@ -180,6 +185,11 @@ HOSTILE = [
         setup=N),
     Row("M6 ma opaque of 32", b"ma none %s\r\n" % O32, LONG),
     hit("M6 opaque of 0", b"mg k O\r\n", b"HD O\r\n"),
+    hit("M6 an opaque of any bytes", b"mg k O\xff\x01 k\r\n",
+        b"HD O\xff\x01 kk\r\n"),
+    ours("M6 an opaque with NUL", b"ms k 2 O\0a" + HI, b"HD O\0a\r\n",
+         left={b"k": b"hi"}),
+    hit("M6 two opaques", b"mg k O1 O2\r\n", TWICE),
     hit("M6 an opaque of flags", b"mg k Okckv k\r\n", b"HD Okckv kk\r\n"),
     Row("M7 q and EX", b"ms k 2 C1 q" + HI, b"EX\r\n", setup=K),
     Row("M7 q and NS", b"ms k 2 ME q" + HI, b"NS\r\n", setup=K),
@@ -235,6 +245,8 @@ MGET = [
     mg(b"O1 k", b"EN O1 knone\r\n", "miss"),
     mg(b"v", b"EN\r\n", "miss"), mg(b"T100 t", b"EN\r\n", "miss", **NOT_TEXT),
     mg(b"R30 h l t u", b"EN\r\n", "miss", **NOT_TEXT),
+    mg(b"N30 q k", b"HD knone W\r\n", "miss", **NOT_TEXT),
+    mg(b"qx", b"", "miss"), mg(b"v1 f2 kfoo q3", b"VA 2 f5 kk" + HI),
     mg(b"q", b"", "miss"), mg(b"k O1 q v", b"", "miss"),
     mg(b"q T100", b"", "miss"),
     mg(b"N30 v", b"VA 0 W\r\n\r\n", "miss", **NOT_TEXT),
@@ -253,6 +265,7 @@ MGET = [
     Row("mg long key", b"mg " + K251 + b" v\r\n", BAD),
     Row("mg key of 250", b"mg " + K250 + b" v k\r\n",
         b"VA 2 k" + K250 + HI, setup=b"set " + K250 + b" 0 0 2" + HI),
+    ours("mg NUL for a flag", b"mg k \0v\r\n", FLAG, setup=K),
     ours("mg NUL in a key", b"mg k\0b v\r\n", BAD, setup=K),
     Row("mg 8 bit key", b"ms a\xe9\1 2" + HI + b"mg a\xe9\1 v k\r\n",
         b"HD\r\nVA 2 ka\xe9\1" + HI),
@@ -337,6 +350,9 @@ REST = [
     md(b"k k", EITHER, False), md(b"z", EITHER, False),
     md(b"Tabc", EITHER, False), md(b"Cabc", EITHER, False),
     md(b"C-1", EITHER, False, same=False), md(b"M", EITHER, False),
+    hit("md I q", b"md k I q\r\nmg k s\r\n", b"HD s2 X W\r\n",
+        text=NO + b"HD s2\r\n"),
+    md(b"Cx I", EITHER, False),
     Row("md long key", b"md " + K251 + b"\r\n", BAD),
     hit("md I", b"md k I\r\nmg k v c\r\nmg k v\r\n",
         b"HD\r\nVA 2 c<CAS> X W" + HI + b"VA 2 Z X" + HI,
@@ -417,7 +433,7 @@ def proxy(request, memcached):
         yield kv
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def direct(memcached):
     with memcached.client() as c:
         yield c
@@ -560,6 +576,25 @@ def test_M8_mn_waits_for_every_host():
         c.expect(MN + MN)
 
 
+def test_500_reads_are_served_in_windows():
+    """C9 in meta: far more than a window, values with their opaques."""
+    with Memcached() as m, Kvproxy([m], service={"client_window": 16}) as kv, \
+            kv.client() as c:
+        for i in range(0, 500, 2):
+            c.send(b"ms k%d 1000 q\r\n%04d" % (i, i) + b"x" * 996 + b"\r\n")
+        c.ask(b"mn\r\n", MN)
+        for q in (b"", b" q"):
+            c.send(b"".join(b"mg k%d v O%d%s\r\n" % (i, i, q)
+                            for i in range(500)) + b"mn\r\n")
+            for i in range(500):
+                if i % 2 == 0:
+                    c.expect(b"VA 1000 O%d\r\n%04d" % (i, i) + b"x" * 996 +
+                             b"\r\n")
+                elif not q:
+                    c.expect(b"EN O%d\r\n" % i)
+            c.expect(MN)
+
+
 # M7, M10 to M12, faults
 
 
@@ -573,6 +608,38 @@ def test_M7_a_failed_backend_is_told_though_q(line):
         assert said.startswith(FAIL) and kv.hosts[0].encode() in said
         c.expect(MN)
         assert kv.stat("failed_requests") == 1
+
+
+def test_read_failure_miss_is_a_miss_in_meta():
+    with Kvproxy([free_port()], core={"read_failure": "miss"}) as kv, \
+            kv.client() as c:
+        c.ask(b"mg k v k O1\r\nmg k q\r\nmn\r\n", b"EN kk O1\r\n" + MN)
+        assert kv.stat("failed_as_miss") == 2
+        c.send(b"ms k 2 q" + HI)
+        assert c.recv_line().startswith(FAIL)
+
+
+@pytest.mark.parametrize("line", [b"mg k v q O1\r\n", b"ms k 2 q" + HI])
+def test_a_backend_that_is_silent_is_told_though_q(line):
+    with FakeBackend(script=lambda conn, req: b"") as fake, \
+            Kvproxy([fake], core={"recv_timeout": 100}) as kv, \
+            kv.client() as c:
+        c.send(line + b"mn\r\n")
+        said = c.recv_line()
+        assert said.startswith(FAIL) and fake.name.encode() in said
+        c.expect(MN)
+        assert kv.stat("fail_timeout") == 1
+
+
+@pytest.mark.parametrize("line, error", [
+    (b"mg k v q\r\n", b"SERVER_ERROR out of memory writing get response\r\n"),
+    (b"ms k 2 q" + HI, b"SERVER_ERROR out of memory storing object\r\n"),
+    (b"ma k q\r\n", NAN)], ids=["mg", "ms", "ma"])
+def test_M7_an_error_of_a_backend_is_passed_on_though_q(line, error):
+    with FakeBackend(script=lambda conn, req: error) as fake, \
+            Kvproxy([fake]) as kv, kv.client() as c:
+        c.ask(line + b"mn\r\n", error + MN)
+        assert kv.backend(fake, "connects") == 1
 
 
 @pytest.mark.parametrize("why", ["killed", "closes"])
@@ -669,7 +736,8 @@ def test_M16_a_classic_read_leaves_the_token(memcached, direct, classic):
             c1.send(classic * again + b"mn\r\n")
             assert re.fullmatch(b"(?:%s){%d}" % (CLASSIC[classic], again),
                                 c1.recv_until(MN)[:-len(MN)])
-            c2.ask(b"mg s v\r\n", b"VA 2 X W" + HI)
+            # It is given back behind the answer.
+            wait_for(lambda: c2.ask_line(b"mg s O2\r\n") == b"HD O2 X W\r\n")
             c1.ask(b"mg s v\r\n", b"VA 2 Z X" + HI)
 
 
