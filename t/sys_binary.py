@@ -826,7 +826,8 @@ def test_a_port_of_binary_knows_three_words():
         m.ask(b"mg k v f\r\n", b"VA 2 f5\r\nhi\r\n")
 
 
-@pytest.mark.parametrize("data", [b"g" * 50, b"\x81" * 50, b"\0" * 50])
+@pytest.mark.parametrize("data", [b"g" * 50, b"\x81" * 50, b"\0" * 50],
+                         ids=lambda data: repr(data[:1]))
 def test_C14_garbage_on_a_port_of_binary(data):
     with Memcached() as m, \
             Kvproxy([m], service={"client_proto": "binary"}) as kv, \
