@@ -776,8 +776,7 @@ def test_M16_a_binary_read_leaves_the_token(memcached, direct):
             c1.send(request + END[0])
             assert re.fullmatch(TABLE.pattern(reply + END[1]),
                                 c1.recv_until(END[1]), re.S)
-            # It is given back behind the answer.
-            wait_for(lambda: c2.ask_line(b"mg s O2\r\n") == b"HD O2 X W\r\n")
+            c2.ask(b"mg s O2\r\n", b"HD O2 X W\r\n")
 
 
 # client_proto

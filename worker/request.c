@@ -464,6 +464,7 @@ static void
 request_ask_aside(struct backend *b, const struct kvp_key *key,
     const struct kvp_cmd *cmd)
 {
+	const struct kvp_key first = { .key = key->key };
 	struct service *svc = b->svc;
 	struct request *req;
 	struct leg *leg;
@@ -473,7 +474,7 @@ request_ask_aside(struct backend *b, const struct kvp_key *key,
 		return;
 	if ((leg = leg_new(req, 0, key->key)) == NULL)
 		request_release(req);
-	else if (backend_add(b, leg, key, NULL) >= 0)
+	else if (backend_add(b, leg, &first, NULL) >= 0)
 		request_leg_free(&leg);
 	else
 		worker_count(svc->w, COUNTER_FOLLOW_UPS, 1);

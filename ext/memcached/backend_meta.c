@@ -46,7 +46,8 @@ static bool
 meta_asks_classic(const struct command *c, enum command_op op,
     const struct kvp_key *key)
 {
-	bool again = op == COMMAND_GET && key->step > 0;
+	bool again = key->step > 0 &&
+	    (op == COMMAND_GET || op == COMMAND_TOUCH);
 	bool keep = (c->bits & COMMAND_KEEP_OLD) != 0 &&
 	    (c->bits & COMMAND_MATCH) == 0 &&
 	    (c->asks & COMMAND_ASK(CAS)) == 0;

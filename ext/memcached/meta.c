@@ -111,19 +111,6 @@ struct meta_request {
  * Flags.
  */
 
-static bool
-meta_read_ttl(struct kvp_slice arg, int32_t *ttl)
-{
-	bool minus = arg.len > 0 && arg.p[0] == '-';
-	uint64_t n;
-
-	if (!wire_read_u64(arg.p + minus, arg.len - minus,
-	    (uint64_t)INT32_MAX + minus, &n))
-		return false;
-	*ttl = (int32_t)(minus ? -(int64_t)n : (int64_t)n);
-	return true;
-}
-
 static enum command_answer
 meta_read_key_code(struct meta_request *q)
 {
@@ -157,7 +144,7 @@ meta_read_token(struct meta_request *q, uint8_t ch, struct kvp_slice arg)
 			q->line->req->note = arg;
 		return COMMAND_ANSWER_NONE;
 	case META_TTL:
-		return meta_read_ttl(arg, ch == 'T' ? &c->exptime :
+		return text_read_exptime(arg, ch == 'T' ? &c->exptime :
 		    ch == 'N' ? &c->vivify : &c->recache) ?
 		    COMMAND_ANSWER_NONE : COMMAND_ANSWER_TOKEN;
 	case META_CLIENT_FLAGS:

@@ -433,6 +433,8 @@ META_LINES = lines("""
     mg k T0 t v
     mg k T-1 v
     mg k T2147483647
+    mg k T2147483648
+    mg none N4294967296
     mg k T2592001
     mg k R30 t
     mg e R30
@@ -658,9 +660,6 @@ META_ODD = [
     digits(b"md k C+0\r\n", b"md k Cx\r\n"),
     digits(b"ma n D+1\r\n", b"ma n Dx\r\n"),
     digits(b"ma none N0 J+1\r\n", b"ma none N0 Jx\r\n"),
-    digits(b"mg k T2147483648\r\n", b"mg k Tx\r\n"),
-    digits(b"mg none N4294967296\r\n", b"mg none Nx\r\n"),
-    digits(b"ms k 2 T-2147483649\r\nhi\r\n", b"ms k 2 Tx\r\nhi\r\n"),
     Odd("strict", b"mg YmluMQ7= b v\r\n", b"mg !!! b v\r\n"),
     Odd("strict", b"md YmluMQ=&x b k\r\n", b"md !!! b k\r\n"),
     bad_and_gone(b"ms k abc\r\nhi\r\n", b"ms k abc\r\n"),
