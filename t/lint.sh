@@ -13,7 +13,8 @@ c_files=$(find master worker shared ext t -name '*.[ch]' 2>/dev/null |
 scripts=$(find autogen.sh .ci/run etc t \( -name '*.sh' -o -name '*.init.in' \
 	-o -name run \) 2>/dev/null | sort) || true
 others=$(find ./*.md ./*.am ./*.ac .editorconfig .clang-format .gitignore \
-	etc t \( -name '*.py' -o -name '*.md' -o -name '*.ini' -o -name '*.am' \
+	etc t \( -name '*.py' -o -name '*.php' -o -name '*.pl' -o -name '*.rb' \
+	-o -name '*.md' -o -name '*.ini' -o -name '*.am' \
 	-o -name '*.ac' -o -name '.?*' \) 2>/dev/null | grep -v '^t/bench/' |
 	grep -v -x t/original-kvproxy.ini | sed 's|^\./||' | sort) || true
 
@@ -215,7 +216,8 @@ END { if (NR > 0) file_ends() }
 AWK
 
 find master worker shared ext etc t \( -name '*.[ch]' -o -name '*.py' \
-	-o -name '*.sh' -o -name '*.ini' -o -name '*.in' \) 2>/dev/null |
+	-o -name '*.php' -o -name '*.pl' -o -name '*.rb' -o -name '*.sh' \
+	-o -name '*.ini' -o -name '*.in' \) 2>/dev/null |
 	sort >"$out.files"
 
 # shellcheck disable=SC2086
