@@ -327,13 +327,14 @@ client_check_found(const struct client *c, const struct kvp_request *found,
     ssize_t n)
 {
 	ASSERT(found->cmd.class <= KVP_LOCAL);
-	if (found->cmd.class == KVP_READ || found->cmd.class == KVP_WRITE) {
+	if (found->cmd.class != KVP_LOCAL) {
 		ASSERT(found->key.key.len <= KVP_KEY_MAX);
 		ASSERT(client_slice_is_within(c, found, n, found->key.key));
 		ASSERT(client_slice_is_within(c, found, n, found->key.body));
 		if (found->cmd.flags & KVP_CMD_MANY)
-			ASSERT(client_slice_is_within(c, found, n,
-			    found->keys) && found->cmd.n_keys > 0);
+			ASSERT(client_slice_is_in(found->keys,
+			    input_bytes(&c->in), (size_t)n) &&
+			    found->cmd.n_keys > 0);
 	}
 	ASSERT(found->note.len <= KVP_NOTE_MAX);
 	ASSERT(client_slice_is_within(c, found, n, found->note));

@@ -182,6 +182,7 @@ command_put_failure(uint8_t *p, enum kvp_fail why, const char *host)
 		[KVP_FAIL_QUEUE_FULL] = "has too many requests waiting",
 		[KVP_FAIL_MEMORY] = "out of memory",
 		[KVP_FAIL_UNSUPPORTED] = "cannot be asked this in its protocol",
+		[KVP_FAIL_UNREAD] = "was asked for more than is being read",
 		[KVP_FAIL_BACKUP] = "did not take the copy, "
 		    "the value is on the primary only"
 	};
