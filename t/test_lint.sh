@@ -82,8 +82,9 @@ finds "the contract includes ours" ext/kvp_ext.h '#include "shared/a.h"' \
     "kvp_ext.h may not include shared/a.h"
 finds "iniparser elsewhere" shared/b.c '#include <iniparser/iniparser.h>' \
     "iniparser belongs to shared/config.c"
-finds "a test is included" t/test_b.c '#include "t/b.h"' \
-    "nobody includes t/"
+finds "a test is included" ext/memcached/b.c '#include "t/b.h"' \
+    "nobody else includes t/
+ext/memcached/b.c:1: an extension may not include t/b.h"
 
 mkdir -p shared
 printf '#include "shared/a.h"\n#include "shared/b.h"\n' >shared/b.c
