@@ -27,9 +27,8 @@ command_make_give_back(struct kvp_cmd *cmd, uint64_t cas)
 /* A read in meta wins the right to renew a stale item, which a client that
  * cannot say so must not keep from others.  Giving it back is marking the item
  * as stale anew, so only while it is the same still, which its CAS tells; where
- * that was not read, it is asked for first.  The client is answered with what
- * is read once more behind that: it has the new CAS, and nobody who asks after
- * it was answered finds the token taken. */
+ * that was not read, it is asked for first.  Marking changes the CAS, so where
+ * the client is to be told that, it is read once more. */
 unsigned
 command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
     const struct kvp_reply *r, struct kvp_cmd *next)
@@ -44,12 +43,12 @@ command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	if ((c->op != COMMAND_GET && c->op != COMMAND_TOUCH) ||
 	    (res->bits & RESULT_WON) == 0 || c->dialect == CLIENT_META)
 		return KVP_FOLLOW_NONE;
-	if (c->asks & COMMAND_ASK(CAS))
-		command_make_give_back(next, res->cas);
-	else {
+	if ((c->asks & COMMAND_ASK(CAS)) == 0) {
 		command_make(next, KVP_WRITE, COMMAND_SEE_STALE);
 		command_ask(command_of(next), COMMAND_FIELD_CAS);
+		return KVP_FOLLOW_ASIDE;
 	}
+	command_make_give_back(next, res->cas);
 	return key->step == 0 && r->class == KVP_REPLY_HIT ?
 	    KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN : KVP_FOLLOW_ASIDE;
 }
@@ -182,12 +181,13 @@ command_put_failure(uint8_t *p, enum kvp_fail why, const char *host)
 		[KVP_FAIL_QUEUE_FULL] = "has too many requests waiting",
 		[KVP_FAIL_MEMORY] = "out of memory",
 		[KVP_FAIL_UNSUPPORTED] = "cannot be asked this in its protocol",
-		[KVP_FAIL_UNREAD] = "was asked for more than is being read",
+		[KVP_FAIL_UNREAD] = "too much is left unread",
 		[KVP_FAIL_BACKUP] = "did not take the copy, "
 		    "the value is on the primary only"
 	};
 
-	if (why != KVP_FAIL_NO_HOST && why != KVP_FAIL_MEMORY) {
+	if (why != KVP_FAIL_NO_HOST && why != KVP_FAIL_MEMORY &&
+	    why != KVP_FAIL_UNREAD) {
 		if (host == NULL)
 			host = "the server";
 		p = wire_put(p, host, strnlen(host, NAME_MAX_SHOWN));
