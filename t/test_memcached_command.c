@@ -142,6 +142,53 @@ command_deletes_the_copy_of_what_is_lost_or_unknown(void **state)
 }
 
 static void
+command_copies_what_meta_clients_do(void **state)
+{
+	static const struct copy rows[] = {
+		{ "mg k v\r\n", "VA 1 O7\r\na\r\n", NULL, 0 },
+		{ "mg k T9 v\r\n", "VA 1 O7\r\na\r\n", "mg k T9 O7", 0 },
+		{ "mg k T9 v\r\n", "EN\r\n", NULL, 0 },
+		{ "mg k N9 v\r\n", "VA 0 O7 W\r\n\r\n", NULL, 0 },
+		{ "mg k R9 v\r\n", "VA 0 O7 W\r\n\r\n", NULL, 0 },
+		{ "mg k N9 v\r\n", NULL, "md k O7", 0 },
+		{ "ms k 1 F5 T9 c q\r\na\r\n", "HD c3 O7\r\n",
+		    "ms k 1 F5 T9 O7", 0 },
+		{ "ms k 1 T9\r\na\r\n", "HD O7\r\n", "ms k 1 T5 O7", 4 },
+		{ "ms k 1 ME\r\na\r\n", "HD O7\r\n", "ms k 1 O7", 0 },
+		{ "ms k 1 ME\r\na\r\n", "NS O7\r\n", NULL, 0 },
+		{ "ms k 1 C9 I\r\na\r\n", "HD O7\r\n", "ms k 1 O7", 0 },
+		{ "ms k 1 C9\r\na\r\n", "EX O7\r\n", NULL, 0 },
+		{ "ms k 1 MA C9\r\na\r\n", "HD O7\r\n",
+		    "ms k 1 MA O7", 0 },
+		{ "ms YSBi 1 b\r\na\r\n", "HD O7\r\n",
+		    "ms YSBi 1 b O7", 0 },
+		{ "md k\r\n", "HD O7\r\n", "md k O7", 0 },
+		{ "md k\r\n", "NF O7\r\n", "md k O7", 0 },
+		{ "md k C9\r\n", "HD O7\r\n", "md k O7", 0 },
+		/* The value that does not match stays on both. */
+		{ "md k C9\r\n", "EX O7\r\n", NULL, 0 },
+		{ "md k I T9\r\n", "HD O7\r\n", "md k I T9 O7", 0 },
+		{ "md k I C9\r\n", "HD O7\r\n", "md k I O7", 0 },
+		{ "md k I C9\r\n", "EX O7\r\n", NULL, 0 },
+		{ "md k I\r\n", "NF O7\r\n", NULL, 0 },
+		{ "md k I\r\n", NULL, "md k O7", 0 },
+		{ "ma k D5 c\r\n", "VA 1 c3 O7\r\n9\r\n",
+		    "ma k v D5 O7", 0 },
+		{ "ma k MD C9 v\r\n", "VA 1 O7\r\n9\r\n",
+		    "ma k v D1 MD O7", 0 },
+		{ "ma k N60 J7 T9 t\r\n", "VA 1 t9 O7\r\n7\r\n",
+		    "ma k N60 T9 v D1 J7 O7", 0 },
+		{ "ma k N60\r\n", "NS O7\r\n", NULL, 0 },
+		{ "ma k C9\r\n", "EX O7\r\n", NULL, 0 },
+		{ "ma k\r\n", NON_NUMERIC "\r\n", NULL, 0 },
+		{ "ma k N60\r\n", NULL, "md k O7", 0 },
+	};
+
+	(void)state;
+	test_copies(&rows_meta, rows, LEN(rows));
+}
+
+static void
 command_takes_the_wait_off_the_time_to_live(void **state)
 {
 	static const struct copy rows[] = {
@@ -242,6 +289,7 @@ main(void)
 		    command_copies_nothing_where_nothing_happened),
 		cmocka_unit_test(
 		    command_deletes_the_copy_of_what_is_lost_or_unknown),
+		cmocka_unit_test(command_copies_what_meta_clients_do),
 		cmocka_unit_test(command_takes_the_wait_off_the_time_to_live),
 		cmocka_unit_test(command_empties_a_host),
 		cmocka_unit_test(memcached_names_its_options),

@@ -82,7 +82,10 @@ command_effect_op(const struct command *c, const struct kvp_reply *r)
 		return yes && (c->bits & COMMAND_TIMED) ? COMMAND_TOUCH :
 		    COMMAND_LOCAL;
 	case COMMAND_DELETE:
-		/* What is marked as stale here is marked there. */
+		/* What is marked as stale here is marked there; what does
+		 * not match is left alone. */
+		if (result_peek(r)->status == RESULT_EXISTS)
+			return COMMAND_LOCAL;
 		return yes || (c->bits & COMMAND_INVALIDATE) == 0 ?
 		    COMMAND_DELETE : COMMAND_LOCAL;
 	default:
