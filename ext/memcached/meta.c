@@ -161,7 +161,7 @@ meta_read_token(struct meta_request *q, uint8_t ch, struct kvp_slice arg)
 		return meta_read_number(arg, &c->initial,
 		    COMMAND_ANSWER_COUNT_INITIAL);
 	case META_MODE:
-		if (arg.len != 1)
+		if (arg.len != 1 || arg.p[0] == '\0')
 			return COMMAND_ANSWER_MODE_LENGTH;
 		q->mode = arg.p[0];
 		return COMMAND_ANSWER_NONE;
