@@ -468,8 +468,9 @@ rows_check_nonsense(struct kvp_conn *backend, const struct rows_dialect *d,
 
 	for (i = 0; i < n; i++) {
 		rows_request(d, rows[i].request, &req);
-		assert_true(rows_decode(backend, &req, rows[i].reply,
-		    strlen(rows[i].reply), &r) < 0);
+		rows_check_outcome(rows_decode(backend, &req, rows[i].reply,
+		    strlen(rows[i].reply), &r), &r, "desync",
+		    rows[i].reply);
 		rows_cut_reply(backend, &req, rows[i].reply, -1);
 	}
 }
@@ -581,4 +582,38 @@ rows_follow(struct kvp_conn *backend, struct kvp_request *req,
 	assert_false(rows_encode(&rows_text, &next, &req->key, asked));
 	assert_true(rows_encode(backend, &next, &req->key, asked));
 	return what;
+}
+
+void
+rows_check_sequels(const struct rows_dialect *d, const struct sequel *rows,
+    size_t n)
+{
+	struct kvp_request req;
+	char asked[ROWS_TEXT_MAX];
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		rows_request(d, rows[i].request, &req);
+		req.key.step = rows[i].step;
+		assert_int_equal(rows_follow(&rows_meta, &req, rows[i].reply,
+		    asked), rows[i].what);
+		rows_expect(asked, rows[i].asked, rows[i].request);
+	}
+}
+
+void
+rows_check_bare_misses(const struct rows_dialect *d,
+    const char *const (*rows)[2], size_t n)
+{
+	const struct kvp_reply miss = { .class = KVP_REPLY_MISS };
+	struct kvp_request req;
+	char got[ROWS_TEXT_MAX];
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		rows_request(d, rows[i][0], &req);
+		assert_true(req.cmd.flags & KVP_CMD_MISS_OK);
+		rows_answer(d, &req, &miss, got);
+		rows_expect(got, rows[i][1], rows[i][0]);
+	}
 }

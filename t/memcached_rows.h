@@ -91,6 +91,15 @@ struct failure {
 	const char	*expected;
 };
 
+/* What a reply of a meta server calls for. */
+struct sequel {
+	const char	*request;
+	unsigned	 step;
+	const char	*reply;
+	unsigned	 what;		/* enum kvp_follow */
+	const char	*asked;		/* aside; "": nothing */
+};
+
 /* Lines, as they stand. */
 extern const struct rows_dialect rows_lines;
 
@@ -134,6 +143,11 @@ void	 rows_check_nonsense(struct kvp_conn *backend,
 	    size_t n);
 void	 rows_check_failures(const struct rows_dialect *d,
 	    const struct failure *rows, size_t n);
+void	 rows_check_sequels(const struct rows_dialect *d,
+	    const struct sequel *rows, size_t n);
+/* Of requests and their answers where nothing is known but that they miss. */
+void	 rows_check_bare_misses(const struct rows_dialect *d,
+	    const char *const (*rows)[2], size_t n);
 
 /* Fail, naming OF, where GOT is not what is EXPECTED. */
 void	 rows_expect(const char *got, const char *expected, const char *of);

@@ -489,13 +489,7 @@ textback_takes_what_cannot_be_for_a_desync(void **state)
 static void
 meta_gives_back_a_recache_token(void **state)
 {
-	static const struct {
-		const char	*request;
-		unsigned	 step;
-		const char	*reply;
-		unsigned	 what;
-		const char	*asked;
-	} rows[] = {
+	static const struct sequel rows[] = {
 		{ "get k\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
 		  KVP_FOLLOW_ASIDE, "mg k c O7\r\n" },
 		{ "gat 9 k\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
@@ -522,16 +516,9 @@ meta_gives_back_a_recache_token(void **state)
 	};
 	struct kvp_request req;
 	char asked[ROWS_TEXT_MAX];
-	size_t i;
 
 	(void)state;
-	for (i = 0; i < LEN(rows); i++) {
-		rows_request(&rows_lines, rows[i].request, &req);
-		req.key.step = rows[i].step;
-		assert_int_equal(rows_follow(&rows_meta, &req, rows[i].reply,
-		    asked), rows[i].what);
-		assert_string_equal(asked, rows[i].asked);
-	}
+	rows_check_sequels(&rows_lines, rows, LEN(rows));
 	rows_request(&rows_lines, "get k\r\n", &req);
 	assert_int_equal(rows_follow(&rows_text, &req,
 	    "VALUE k 0 1\r\na\r\nEND\r\n", asked), KVP_FOLLOW_NONE);
@@ -614,14 +601,13 @@ text_joins_the_answers_of_many(void **state)
 static void
 text_renders_a_bare_miss(void **state)
 {
-	const struct kvp_reply miss = { .class = KVP_REPLY_MISS };
-	struct kvp_request req;
-	char got[ROWS_TEXT_MAX];
+	static const char *const rows[][2] = {
+		{ "get k\r\n", "END\r\n" },
+		{ "gats 9 k\r\n", "END\r\n" },
+	};
 
 	(void)state;
-	rows_request(&rows_lines, "gets k\r\n", &req);
-	rows_answer(&rows_lines, &req, &miss, got);
-	assert_string_equal(got, "END\r\n");
+	rows_check_bare_misses(&rows_lines, rows, LEN(rows));
 }
 
 int
