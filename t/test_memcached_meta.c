@@ -92,8 +92,10 @@ meta_refuses_a_bad_get(void **state)
 		{ BYTES("mg k Tx\r\n"), "9 local+bad " TOKEN },
 		{ BYTES("mg k T+1\r\n"), "10 local+bad " TOKEN },
 		{ BYTES("mg k T-\r\n"), "9 local+bad " TOKEN },
-		{ BYTES("mg k T2147483648\r\n"), "18 local+bad " TOKEN },
-		{ BYTES("mg k N-2147483649\r\n"), "19 local+bad " TOKEN },
+		{ BYTES("mg k T9223372036854775808\r\n"),
+		    "27 local+bad " TOKEN },
+		{ BYTES("mg k N-9223372036854775809\r\n"),
+		    "28 local+bad " TOKEN },
 		{ BYTES("mg k R1x\r\n"), "10 local+bad " TOKEN },
 		{ BYTES("mg k C\r\n"), "8 local+bad " TOKEN },
 		{ BYTES("mg k C18446744073709551616\r\n"),
@@ -361,6 +363,10 @@ meta_answers_a_get_in_the_order_of_its_flags(void **state)
 		    "VA 1 t5 O7\r\na\r\n", "15 hit", "VA 1 t5\r\na\r\n" },
 		{ "mg k T30 t u\r\n", "mg k T30 t u O7\r\n",
 		    "HD t30 O7\r\n", "11 hit", "HD t30\r\n" },
+		/* Times are of 32 bits, whatever the client says. */
+		{ "mg k T2147483648 N4294967297 R-9223372036854775808\r\n",
+		    "mg k T-1 N1 R0 O7\r\n", "HD O7\r\n", "7 hit",
+		    "HD\r\n" },
 		{ "mg k R10 N30 T-5 v\r\n", "mg k R10 N30 T-1 v O7\r\n",
 		    "VA 0 O7 W\r\n\r\n", "13 hit", "VA 0 W\r\n\r\n" },
 	};
