@@ -41,7 +41,11 @@ command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
 		return KVP_FOLLOW_ASIDE;
 	}
 	if ((c->op != COMMAND_GET && c->op != COMMAND_TOUCH) ||
-	    (res->bits & RESULT_WON) == 0 || c->dialect == CLIENT_META)
+	    (res->bits & RESULT_WON) == 0)
+		return KVP_FOLLOW_NONE;
+	/* A meta client is told of it, but where it gets an error instead. */
+	if (c->dialect == CLIENT_META && (r->class == KVP_REPLY_HIT ||
+	    (res->bits & RESULT_STALE) == 0))
 		return KVP_FOLLOW_NONE;
 	if ((c->asks & COMMAND_ASK(CAS)) == 0) {
 		command_make(next, KVP_WRITE, COMMAND_SEE_STALE);
