@@ -454,14 +454,21 @@ binary_deletes_for_a_set_alone_that_is_too_large(void **state)
 static void
 binary_says_exactly_how_much_a_store_needs(void **state)
 {
-	static const char head[] = HEAD("\1", "\0\1", "\x08", "\0\1\0\x09");
+	enum { WHOLE = HEADER + 8 + 1 + ROWS_MAX_VALUE };
+	static char packet[WHOLE] = HEAD("\1", "\0\1", "\x08",
+	    "\0\1\0\x09");
 	struct kvp_request req;
 
 	(void)state;
-	assert_int_equal(rows_parse(rows_ext, head, 1, &req), 0);
+	assert_int_equal(rows_parse(rows_ext, packet, 1, &req), 0);
 	assert_int_equal(req.need, HEADER);
-	assert_int_equal(rows_parse(rows_ext, head, HEADER, &req), 0);
-	assert_int_equal(req.need, HEADER + 8 + 1 + 65536);
+	assert_int_equal(rows_parse(rows_ext, packet, HEADER, &req), 0);
+	assert_int_equal(req.need, WHOLE);
+	assert_int_equal(rows_parse(rows_ext, packet, WHOLE - 1, &req), 0);
+	assert_int_equal(req.need, WHOLE);
+	assert_int_equal(rows_parse(rows_ext, packet, WHOLE, &req), WHOLE);
+	assert_int_equal(req.key.body.len, ROWS_MAX_VALUE);
+	assert_int_equal(req.cmd.flags, 0);
 }
 
 static void

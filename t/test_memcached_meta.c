@@ -844,13 +844,19 @@ meta_asks_classic_for_large_stores_that_spare_the_old(void **state)
 static void
 meta_says_exactly_how_much_a_store_needs(void **state)
 {
-	static const char line[] = "ms YSBi 60000 b O1\r\n";
+	static char request[ROWS_MAX_VALUE + 64] = "ms YSBi 65536 b O1\r\n";
 	struct kvp_request req;
-	size_t len = sizeof(line) - 1;
+	size_t len = strlen(request), whole = len + ROWS_MAX_VALUE + 2;
 
 	(void)state;
-	assert_int_equal(rows_parse(rows_ext, line, len, &req), 0);
-	assert_int_equal(req.need, len + 60000 + 2);
+	assert_int_equal(rows_parse(rows_ext, request, len, &req), 0);
+	assert_int_equal(req.need, whole);
+	memcpy(request + whole - 2, "\r\n", 2);
+	assert_int_equal(rows_parse(rows_ext, request, whole - 1, &req), 0);
+	assert_int_equal(req.need, whole);
+	assert_int_equal(rows_parse(rows_ext, request, whole, &req), whole);
+	assert_int_equal(req.key.body.len, ROWS_MAX_VALUE);
+	assert_int_equal(req.cmd.flags, 0);
 }
 
 static void
