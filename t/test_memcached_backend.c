@@ -491,11 +491,11 @@ meta_gives_back_a_recache_token(void **state)
 {
 	static const struct sequel rows[] = {
 		{ "get k\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
-		  KVP_FOLLOW_ASIDE, "mg k c O7\r\n" },
+		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN, "mg k c O7\r\n" },
 		{ "gat 9 k\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
-		  KVP_FOLLOW_ASIDE, "mg k c O7\r\n" },
-		{ "touch k 9\r\n", 0, "HD O7 X W\r\n", KVP_FOLLOW_ASIDE,
-		  "mg k c O7\r\n" },
+		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN, "mg k c O7\r\n" },
+		{ "touch k 9\r\n", 0, "HD O7 X W\r\n",
+		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN, "mg k c O7\r\n" },
 		{ "get k\r\n", 0, "VA 1 f0 O7 Z X\r\na\r\n",
 		  KVP_FOLLOW_NONE, "" },
 		/* The CAS that it brings is void then. */
@@ -555,14 +555,25 @@ meta_gives_back_what_is_stale_still(void **state)
 static void
 meta_asks_classic_for_a_read_that_is_repeated(void **state)
 {
+	static const char *const rows[][2] = {
+		{ "get k\r\n", "get k\r\n" },
+		{ "gets k\r\n", "gets k\r\n" },
+		{ "gat 9 k\r\n", "get k\r\n" },
+		{ "gats 9 k\r\n", "gets k\r\n" },
+		{ "touch k 9\r\n", "touch k 9\r\n" },
+	};
 	struct kvp_request req;
 	char asked[ROWS_TEXT_MAX];
+	size_t i;
 
 	(void)state;
-	rows_request(&rows_lines, "gats 9 k\r\n", &req);
-	req.key.step = 1;
-	assert_true(rows_encode(&rows_meta, &req.cmd, &req.key, asked));
-	assert_string_equal(asked, "gets k\r\n");
+	for (i = 0; i < LEN(rows); i++) {
+		rows_request(&rows_lines, rows[i][0], &req);
+		req.key.step = 1;
+		assert_true(rows_encode(&rows_meta, &req.cmd, &req.key,
+		    asked));
+		assert_string_equal(asked, rows[i][1]);
+	}
 }
 
 static void

@@ -407,7 +407,7 @@ binary_deletes_for_a_set_alone_that_is_too_large(void **state)
 		    "33 write+too_large swallow=1073741824 k" },
 		{ BYTES(HEAD_CAS("\1", "\0\1", "\x08", "\0\1\0\x0a")
 		    ZEROS_8 "k"),
-		    "33 local+too_large swallow=65537 01" LARGE },
+		    "33 write+too_large swallow=65537 k" },
 		{ BYTES(STORED_HEAD("\x02")),
 		    "33 local+too_large swallow=65537 02" LARGE },
 		{ BYTES(STORED_HEAD("\x03")),

@@ -484,7 +484,8 @@ meta_line_fits(const struct meta_line *line, const struct command *c,
 	    !(read && yes))
 		return false;
 	if (!yes)
-		return (got & ~(asked & COMMAND_ASK(CAS))) == 0;
+		return (got & ~(command_is_store(op) ?
+		    asked & COMMAND_ASK(CAS) : 0)) == 0;
 	return value == (line->code == META_VA) && got == asked;
 }
 

@@ -191,7 +191,7 @@ binary_parse_store(const struct binary_verb *v, const struct binary_packet *k)
 	else if (c->cas != 0)
 		c->bits |= COMMAND_MATCH;
 	if (len > k->m->max_value) {
-		if (c->op == COMMAND_SET)
+		if (v->op == COMMAND_SET)
 			binary_accept(k);
 		else
 			binary_answer(k, COMMAND_ANSWER_TOO_LARGE);

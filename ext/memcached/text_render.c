@@ -177,6 +177,8 @@ text_render_reply(const struct kvp_cmd *cmd, const struct kvp_key *key,
 		text_put_error(r, out);
 	else if (c->op == COMMAND_GET)
 		text_render_get(c, key, r, out);
+	else if (c->op == COMMAND_FLUSH)
+		text_put_str(out, "OK\r\n");
 	else if (count && r->class == KVP_REPLY_STORED) {
 		uint8_t *p = wire_put_u64(out->dst, result_peek(r)->number);
 
