@@ -83,6 +83,34 @@ check() {
 	echo "--- $1: $passed passed, $failed failed so far"
 }
 
+# make install into nothing: what is there then starts and stops, and make
+# uninstall leaves no file of it.
+install_and_run() {
+	to=$top/build/install
+	prefix=$to/usr/local/kvproxy
+	rm -rf "$to"
+	port=$(PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=t python3 -c \
+	    'import harness; print(harness.free_port())') &&
+		make -C build/plain install DESTDIR="$to" &&
+		sed "s/^port = .*/port = $port/" etc/kvproxy.ini \
+		    >"$prefix/etc/kvproxy.ini" &&
+		"$prefix/sbin/kvproxy" start &&
+		"$prefix/sbin/kvproxy" stop &&
+		cp etc/kvproxy.ini "$prefix/etc/" &&
+		make -C build/plain uninstall DESTDIR="$to" &&
+		[ "$(find "$to" -type f)" = "$prefix/log/kvproxy.log" ]
+}
+
+# make $1 ended with status $2 and left build/$1.log.
+judge() {
+	if [ "$2" -eq 0 ]; then
+		pass "make $1"
+	else
+		tail -n 40 "build/$1.log"
+		fail "make $1"
+	fi
+}
+
 if sh t/lint.sh; then
 	pass lint
 else
@@ -101,4 +129,11 @@ fi
 rm -f autogen.log
 check plain
 check sanitize --enable-asan --enable-ubsan
+
+status=0
+install_and_run >build/install.log 2>&1 || status=$?
+judge install "$status"
+status=0
+make -C build/plain distcheck TESTS= >build/distcheck.log 2>&1 || status=$?
+judge distcheck "$status"
 finish
