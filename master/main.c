@@ -19,9 +19,11 @@
 
 static struct {
 	char		 prefix[PATH_MAX]; /* the folder above bin/ */
-	const char	*config_path;	/* NULL: the installation's */
+	char		 default_config[PATH_MAX + 32];
+	const char	*config_path;
 	bool		 is_background;
 	bool		 is_check;
+	bool		 is_query;
 	bool		 has_log;
 	int		 say_fd;	/* whoever started us reads it */
 	int		 ready_fd;	/* the same, in the background; or -1 */
@@ -50,7 +52,7 @@ main_say(const char *fmt, ...)
 }
 
 static const char main_usage[] =
-    "usage: kvproxy [-d] [-c FILE] [-t] [-h] [-v]\n";
+    "usage: kvproxy [-d] [-c FILE] [-t] [-p] [-h] [-v]\n";
 
 static void
 main_help(void)
@@ -62,6 +64,8 @@ main_help(void)
 	    "  -c FILE  the configuration; default: etc/kvproxy.ini of the\n"
 	    "           installation\n"
 	    "  -t       check the configuration, say what it means, and exit\n"
+	    "  -p       print where the pid file, the log and the extensions\n"
+	    "           are, whatever is wrong in the configuration, and exit\n"
 	    "  -h       this text\n"
 	    "  -v       the version\n\n", main_usage);
 	config_usage(stdout);
@@ -74,7 +78,7 @@ main_parse(int argc, char **argv, int *status)
 	int c;
 
 	*status = 0;
-	while ((c = getopt(argc, argv, "dc:thv")) != -1) {
+	while ((c = getopt(argc, argv, "dc:tphv")) != -1) {
 		switch (c) {
 		case 'd':
 			main_state.is_background = true;
@@ -84,6 +88,9 @@ main_parse(int argc, char **argv, int *status)
 			break;
 		case 't':
 			main_state.is_check = true;
+			break;
+		case 'p':
+			main_state.is_query = true;
 			break;
 		case 'h':
 			main_help();
@@ -138,6 +145,10 @@ main_find_prefix(void)
 		if (slash != NULL)
 			*slash = '\0';
 	}
+	snprintf(main_state.default_config, sizeof(main_state.default_config),
+	    "%s/etc/kvproxy.ini", main_state.prefix);
+	if (main_state.config_path == NULL)
+		main_state.config_path = main_state.default_config;
 	return true;
 }
 
@@ -173,11 +184,10 @@ main_load_extensions(char *err)
 static bool
 main_load(void)
 {
-	char err[CONFIG_ERR_MAX], path[PATH_MAX + 32];
+	char err[CONFIG_ERR_MAX];
 
-	snprintf(path, sizeof(path), "%s/etc/kvproxy.ini", main_state.prefix);
-	main_state.cfg = config_load(main_state.config_path != NULL ?
-	    main_state.config_path : path, main_state.prefix, err);
+	main_state.cfg = config_load(main_state.config_path,
+	    main_state.prefix, err);
 	if (main_state.cfg == NULL)
 		goto fail;
 	main_state.warnings = open_memstream(&main_state.warnings_text,
@@ -209,17 +219,24 @@ main_unload(void)
 	free(main_state.warnings_text);
 }
 
-/* What -t says.  The control script reads the "key = value" lines. */
+/* What -p says; the control script reads it. */
 static void
-main_print_check(void)
+main_print_core(const struct config *cfg)
 {
-	const struct config *cfg = main_state.cfg;
-
 	printf("pid_file = %s\n", cfg->pid_file);
 	printf("log_path = %s\n", cfg->log_path);
 	printf("ext_path = %s\n", cfg->ext_path);
 	printf("shutdown_timeout = %g\n",
 	    (double)cfg->shutdown_timeout_ms / 1000);
+}
+
+/* What -t says. */
+static void
+main_print_check(void)
+{
+	const struct config *cfg = main_state.cfg;
+
+	main_print_core(cfg);
 	printf("workers = %u\n", master_count_workers(cfg));
 	for (size_t i = 0; i < cfg->n_services; i++) {
 		const struct config_service *s = &cfg->services[i];
@@ -413,6 +430,30 @@ main_run(void)
 	return status;
 }
 
+/* -p */
+static int
+main_query(void)
+{
+	main_state.cfg = config_load_core(main_state.config_path,
+	    main_state.prefix);
+	if (main_state.cfg == NULL) {
+		main_say("out of memory");
+		return 1;
+	}
+	main_print_core(main_state.cfg);
+	return 0;
+}
+
+/* -t */
+static int
+main_check(void)
+{
+	if (!main_load())
+		return 1;
+	main_print_check();
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -422,15 +463,14 @@ main(int argc, char **argv)
 		return 1;
 	if (!main_parse(argc, argv, &status))
 		return status;
-	status = 1;
-	if (main_find_prefix() && main_load()) {
-		if (main_state.is_check) {
-			main_print_check();
-			status = 0;
-		} else {
-			status = main_run();
-		}
-	}
+	if (!main_find_prefix())
+		return 1;
+	if (main_state.is_query)
+		status = main_query();
+	else if (main_state.is_check)
+		status = main_check();
+	else
+		status = main_load() ? main_run() : 1;
 	main_unload();
 	return status;
 }

@@ -331,13 +331,27 @@ config_walk_line(struct config_walk *walk, const char *line)
 	return config_walk_entry(walk, text, equals);
 }
 
+/* The LEN bytes at TEXT, which have no newline. */
+static bool
+config_walk_bytes(struct config_walk *walk, const char *text, size_t len)
+{
+	char line[CONFIG_LINE_MAX + 1];
+
+	if (memchr(text, '\0', len) != NULL)
+		return config_walk_fail(walk, "a NUL byte");
+	if (len > CONFIG_LINE_MAX)
+		return config_walk_fail(walk, "longer than 1000 bytes");
+	memcpy(line, text, len);
+	line[len] = '\0';
+	return config_walk_line(walk, line);
+}
+
 /* Each line of the LEN bytes at TEXT; what iniparser gets has the same
  * numbers of lines. */
 static bool
 config_walk_lines(struct config_walk *walk, const char *text, size_t len)
 {
 	const char *const end = text + len;
-	char line[CONFIG_LINE_MAX + 1];
 	const char *newline;
 
 	fputs("[s]", walk->out);
@@ -351,15 +365,9 @@ config_walk_lines(struct config_walk *walk, const char *text, size_t len)
 		len = (size_t)(newline - text);
 		if (len > 0 && text[len - 1] == '\r')
 			len--;
-		if (memchr(text, '\0', len) != NULL)
-			return config_walk_fail(walk, "a NUL byte");
-		if (len > CONFIG_LINE_MAX)
-			return config_walk_fail(walk,
-			    "longer than 1000 bytes");
-		memcpy(line, text, len);
-		line[len] = '\0';
 		fputc('\n', walk->out);
-		if (!config_walk_line(walk, line))
+		if (!config_walk_bytes(walk, text, len) &&
+		    !walk->file->is_lenient)
 			return false;
 	}
 	fputc('\n', walk->out);
@@ -453,17 +461,16 @@ done:
 	return is_read;
 }
 
-struct config *
-config_load(const char *path, const char *prefix, char *err)
+/* Of PATH, and empty. */
+static struct config *
+config_new(const char *path, char *err)
 {
+	struct config *cfg = calloc(1, sizeof(*cfg));
 	struct config_file *file = calloc(1, sizeof(*file));
-	struct config *cfg = NULL;
 
-	if (file != NULL) {
+	if (file != NULL)
 		file->path = config_copy(file, path, strlen(path));
-		cfg = calloc(1, sizeof(*cfg));
-	}
-	if (cfg == NULL || file->path == NULL) {
+	if (cfg == NULL || file == NULL || file->path == NULL) {
 		snprintf(err, CONFIG_ERR_MAX, "%s: out of memory", path);
 		if (file != NULL)
 			free(file->blocks);
@@ -473,8 +480,34 @@ config_load(const char *path, const char *prefix, char *err)
 	}
 	cfg->path = file->path;
 	cfg->file = file;
-	if (!config_read(file, err) ||
+	return cfg;
+}
+
+struct config *
+config_load(const char *path, const char *prefix, char *err)
+{
+	struct config *cfg = config_new(path, err);
+
+	if (cfg == NULL)
+		return NULL;
+	if (!config_read(cfg->file, err) ||
 	    !config_service_make_all(cfg, prefix, err))
+		config_free(&cfg);
+	return cfg;
+}
+
+struct config *
+config_load_core(const char *path, const char *prefix)
+{
+	char err[CONFIG_ERR_MAX];
+	struct config *cfg = config_new(path, err);
+
+	if (cfg == NULL)
+		return NULL;
+	cfg->file->is_lenient = true;
+	if (!config_read(cfg->file, err))
+		cfg->file->n_sections = 0;
+	if (!config_service_make_core(cfg, prefix, err))
 		config_free(&cfg);
 	return cfg;
 }

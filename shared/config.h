@@ -107,6 +107,12 @@ struct config {
  * (CONFIG_ERR_MAX bytes) says why. */
 struct config *config_load(const char *path, const char *prefix, char *err)
 	    MUST_CHECK;
+/* What [kvproxy] says of the core alone, for who looks for a daemon that runs
+ * already: whatever is wrong in the file is passed over, and for what cannot
+ * be read the defaults stand.  Nothing is looked up, there are no services.
+ * NULL: out of memory. */
+struct config *config_load_core(const char *path, const char *prefix)
+	    MUST_CHECK;
 void	 config_free(struct config **cfg);
 
 /* Give an extension's OPTIONS their values, in SERVICE->ext_values, in the

@@ -31,6 +31,7 @@ struct config_section {
 /* The file as it was read, and all memory of the configuration. */
 struct config_file {
 	const char	*path;
+	bool		 is_lenient;	/* pass over what is wrong */
 	struct config_section *sections;
 	size_t		 n_sections;
 	struct config_block *blocks;
@@ -60,7 +61,9 @@ struct config_section *config_find_section(const struct config_file *file,
 
 /* config_service.c */
 
-/* All of CFG, from the lines that its file has. */
+/* The core of CFG, and all of it, from the lines that its file has. */
+bool	 config_service_make_core(struct config *cfg, const char *prefix,
+	    char *err) MUST_CHECK;
 bool	 config_service_make_all(struct config *cfg, const char *prefix,
 	    char *err) MUST_CHECK;
 
@@ -76,7 +79,8 @@ bool	 config_option_get(const struct config_option *opt,
 	    struct config_section *fallback, struct config_value *value,
 	    char *err) MUST_CHECK;
 /* Fill CFG from CORE (NULL: no such section) alone, and SERVICE from its
- * section and CORE. */
+ * section and CORE.  Where the file is read leniently, the core's options
+ * that are wrong have their defaults. */
 bool	 config_option_fill_core(struct config *cfg,
 	    struct config_section *core, char *err) MUST_CHECK;
 bool	 config_option_fill_service(struct config *cfg,

@@ -267,15 +267,18 @@ bool
 config_option_fill_core(struct config *cfg, struct config_section *core,
     char *err)
 {
+	const struct config_file *f = cfg->file;
 	struct config_value value;
 
-	if (core != NULL && !config_option_check_core(cfg->file, core, err))
+	if (core != NULL && !f->is_lenient &&
+	    !config_option_check_core(f, core, err))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(config_option_core); i++) {
 		const struct config_option *opt = &config_option_core[i];
 
-		if (!config_option_get(opt, cfg->file, core, NULL, &value,
-		    err))
+		if (!config_option_get(opt, f, core, NULL, &value, err) &&
+		    (!f->is_lenient ||
+		    !config_option_get(opt, f, NULL, NULL, &value, err)))
 			return false;
 		config_option_store(opt,
 		    (char *)cfg + config_option_core_offset[i], &value);

@@ -117,13 +117,22 @@ config_service_make_list(struct config *cfg, struct config_section *core,
 }
 
 bool
-config_service_make_all(struct config *cfg, const char *prefix, char *err)
+config_service_make_core(struct config *cfg, const char *prefix, char *err)
 {
 	struct config_section *core;
 
 	core = config_find_section(cfg->file, CONFIG_CORE_NAME);
 	return config_option_fill_core(cfg, core, err) &&
-	    config_service_make_paths(cfg, prefix, err) &&
+	    config_service_make_paths(cfg, prefix, err);
+}
+
+bool
+config_service_make_all(struct config *cfg, const char *prefix, char *err)
+{
+	struct config_section *core;
+
+	core = config_find_section(cfg->file, CONFIG_CORE_NAME);
+	return config_service_make_core(cfg, prefix, err) &&
 	    config_service_make_list(cfg, core, err) &&
 	    config_hosts_read_groups(cfg, err) &&
 	    config_hosts_link(cfg, err);

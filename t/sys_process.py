@@ -67,7 +67,7 @@ def test_v_names_the_version():
 def test_h_names_every_option():
     done = run(PROGRAM, "-h")
     assert done.returncode == 0 and done.stderr == ""
-    for word in ["-c", "-d", "-t", "-v", "-h", "port", "thread_count",
+    for word in ["-c", "-d", "-t", "-p", "-v", "-h", "port", "thread_count",
                  "cpu_affinity", "recv_timeout", "server_connections",
                  "read_failure", "failover_interval", "sync_str"]:
         assert re.search(r"(^|\W)%s(\W|$)" % re.escape(word), done.stdout), \
@@ -546,7 +546,8 @@ class Installation:
         for name in ("etc", "log"):
             os.mkdir(os.path.join(self.prefix, name), 0o755)
         os.chmod(self.prefix, 0o755)
-        with open(os.path.join(self.prefix, "etc/kvproxy.ini"), "w") as f:
+        self.ini = os.path.join(self.prefix, "etc/kvproxy.ini")
+        with open(self.ini, "w", newline="") as f:
             f.write(ini)
         self.pid_file = os.path.join(self.prefix, "log/kvproxy.pid")
 
@@ -634,6 +635,49 @@ def test_the_control_script_with_a_bad_file(installed, memcached):
     assert code not in (0, 3), said
     assert "kvproxy.ini:" in said
     assert i.control("status")[0] == 3
+
+
+def test_the_control_script_finds_what_runs_when_its_file_breaks(installed,
+                                                                 memcached):
+    """Also where names cannot be looked up: that may be why it is stopped."""
+    port = free_port()
+    i = installed("[kvproxy]\r\nPID_File = 'log/own.pid' ; ours\r\n" +
+                  plain_ini(port, memcached).replace("[kvproxy]\n", ""))
+    i.pid_file = os.path.join(i.prefix, "log/own.pid")
+    code, said = i.control("start")
+    assert code == 0, said
+    pid = i.pid()
+    for broken in ('nobody.invalid:11211 = "2:50"\n', "[unfinished\n",
+                   "[kvproxy]\nport = none\n"):
+        with open(i.ini, "a") as f:
+            f.write(broken)
+        code, said = i.control("status")
+        assert code == 0 and str(pid) in said
+        code, said = i.control("restart")
+        assert code == 6 and i.ini in said and "keeps running" in said
+        assert is_alive(pid)
+    code, said = i.control("stop")
+    assert code == 0 and "has stopped" in said
+    wait_for(lambda: not is_alive(pid))
+    assert is_refused(port)
+
+
+def test_p_passes_over_what_is_wrong_in_the_file():
+    kv = Kvproxy([free_port()], core={"ext_path": "/nowhere",
+                                      "thread_count": "many", "what": "?"})
+    try:
+        done = kv.run("-p")
+        assert done.returncode == 0 and done.stderr == ""
+        assert done.stdout == ("pid_file = %s\nlog_path = %s\n"
+                               "ext_path = /nowhere\nshutdown_timeout = 3\n"
+                               % (kv.pid_file, kv.log))
+        os.remove(kv.ini)
+        done = kv.run("-p")
+        assert done.returncode == 0
+        assert "pid_file = %s/log/kvproxy.pid\n" % \
+            os.path.realpath(BUILD) in done.stdout
+    finally:
+        shutil.rmtree(kv.folder)
 
 
 # The original's own file

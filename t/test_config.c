@@ -527,6 +527,41 @@ config_refuses_what_it_does_not_know(void **state)
 	check_refusals(table, ARRAY_LEN(table));
 }
 
+/* What runs must be found whatever has become of its file. */
+static void
+config_core_is_read_from_a_file_that_is_wrong(void **state)
+{
+#define PID	"pid_file=/a/b.pid\n"
+	static const char *const files[] = {
+		"[kvproxy]\n" PID,
+		"[kvproxy]\n" PID REST "nobody.invalid:1=\"2:1\"\n",
+		"port=1\nwhat\n[KVProxy]\n" PID "[s\nhosts=g\n",
+		"[kvproxy]\nport\n=1\nthread_count=x\nuser=\"\n" PID,
+		"[kvproxy]\nwhat=1\nextension=x.so\n" PID "[kvproxy]\n",
+		"[kvproxy]\nport=1\x01\n" PID "port=1\nport=2\n",
+		"[kvproxy]\r\nPID_FILE = '/a/b.pid' ; ours\r\n[g]\r\n",
+		"[kvproxy]\n" PID "pid_file=/c/d.pid\n",
+	};
+	struct config *cfg;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		put_bytes(files[i], strlen(files[i]));
+		cfg = config_load_core(path, "/prefix");
+		assert_non_null(cfg);
+		assert_string_equal(cfg->pid_file, "/a/b.pid");
+		assert_string_equal(cfg->log_path, "/prefix/log/kvproxy.log");
+		assert_int_equal(cfg->thread_count, 2);
+		config_free(&cfg);
+	}
+	unlink(path);
+	cfg = config_load_core(path, "/prefix");
+	assert_non_null(cfg);
+	assert_string_equal(cfg->pid_file, "/prefix/log/kvproxy.pid");
+	config_free(&cfg);
+#undef PID
+}
+
 static void
 config_refuses_what_stands_twice(void **state)
 {
@@ -988,6 +1023,7 @@ main(void)
 		CONFIG_TEST(config_takes_lines_of_1000_bytes_and_no_more),
 		CONFIG_TEST(config_names_line_section_and_key_of_a_bad_value),
 		CONFIG_TEST(config_refuses_what_it_does_not_know),
+		CONFIG_TEST(config_core_is_read_from_a_file_that_is_wrong),
 		CONFIG_TEST(config_refuses_what_stands_twice),
 		CONFIG_TEST(config_refuses_bad_hosts),
 		CONFIG_TEST(config_refuses_a_name_that_does_not_resolve),
