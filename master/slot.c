@@ -20,7 +20,7 @@
 
 #define SLOT_YOUNG_MS	1000	/* who dies before has not really lived */
 #define SLOT_PAUSE_MS	50	/* the first pause; each is twice the last */
-#define SLOT_PAUSE_MAX_MS 3200
+#define SLOT_PAUSE_MAX_MS 200	/* new clients wait in its socket meanwhile */
 #define SLOT_SLACK_MS	1000	/* on top of shutdown_timeout */
 
 struct slot {

@@ -3,7 +3,7 @@
  *
  * A slot is spawned, watched, respawned and stopped.  What happens is a table
  * of state and event (slot.c).  A worker that lived a second is replaced at
- * once; one that dies young, after a pause that grows.
+ * once; one that dies young, after a pause that grows to 200 ms.
  */
 #ifndef MASTER_SLOT_H
 #define MASTER_SLOT_H

@@ -419,17 +419,26 @@ def test_only_the_dead_workers_clients_are_closed(memcached):
         assert mine in (0, -1)	# the control connection was one of them
 
 
-def test_a_worker_that_dies_again_and_again_is_paced(memcached):
+def test_P2_a_worker_that_dies_again_and_again(memcached):
+    """It comes back after pauses that grow, but not beyond 200 ms: so long
+    new clients wait whom the kernel gives to the dead one's socket."""
     with Kvproxy([memcached], workers=2) as kv:
         kv.lose_workers = True
-        for _ in range(4):
-            pids = wait_for(kv.all_workers)
+        for _ in range(20):
+            begin = time.monotonic()
+            pids = wait_for(kv.all_workers)	# the newest is the last
             os.kill(pids[-1], signal.SIGKILL)
             wait_for(lambda: pids[-1] not in kv.worker_pids())
-            with kv.client() as c:	# the other one serves, or both
-                c.ask(b"get k\r\n", b"END\r\n")
+            for _ in range(5):
+                with kv.client() as c:
+                    c.ask(b"get k\r\n", b"END\r\n")
+            assert time.monotonic() - begin < 0.2 + SLACK
         wait_for(kv.all_workers)
-        assert sum(s["starts"] for s in kv.slots().values()) == 2 + 4
+        assert sum(s["starts"] for s in kv.slots().values()) == 2 + 20
+        # Who has lived a second is replaced at once.
+        pauses = re.findall(r"next try in (\d+) ms", kv.logged())
+        assert pauses[:3] == ["50", "100", "200"]
+        assert len(pauses) >= 10 and set(pauses[3:]) <= {"50", "100", "200"}
 
 
 def test_P3_SIGKILL_of_the_master(memcached):

@@ -213,7 +213,7 @@ slot_replaces_at_once_who_has_lived(void **state)
 	assert_int_equal(cells()->starts, 2);
 }
 
-/* 50, 100, 200 ms, whether they have served or not. */
+/* 50, 100, 200 ms and no more, whether they have served or not. */
 static void
 slot_pauses_longer_and_longer_for_who_die_young(void **state)
 {
@@ -232,6 +232,8 @@ slot_pauses_longer_and_longer_for_who_die_young(void **state)
 		assert_true(now_ms() - start >= 150);
 		wait_spawned(4);
 		assert_true(now_ms() - start >= 350);
+		wait_spawned(8);
+		assert_in_range(now_ms() - start, 1150, 1150 + 2000);
 		wait_state(SLOT_PAUSED);
 		assert_non_null(strstr(slot_why(slot), i == 0 ?
 		    "died: exit status 3" : "died: exit status 4"));
