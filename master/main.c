@@ -180,6 +180,29 @@ main_load_extensions(char *err)
 	return true;
 }
 
+/* Each connection costs a descriptor: take all that we are given, and see
+ * whether that is enough. */
+static bool
+main_raise_limits(char *err)
+{
+	const size_t n_fds = master_count_fds(main_state.cfg);
+	struct rlimit limit;
+	rlim_t most;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return true;
+	most = limit.rlim_cur;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		most = limit.rlim_max;
+	if (n_fds <= most)
+		return true;
+	snprintf(err, CONFIG_ERR_MAX,
+	    "%.500s: needs %zu descriptors, the limit is %ju",
+	    main_state.cfg->path, n_fds, (uintmax_t)most);
+	return false;
+}
+
 /* Read the configuration and load the extensions that it names. */
 static bool
 main_load(void)
@@ -197,7 +220,8 @@ main_load(void)
 		goto fail;
 	}
 	if (!main_load_extensions(err) ||
-	    !config_finish(main_state.cfg, main_on_warning, err))
+	    !config_finish(main_state.cfg, main_on_warning, err) ||
+	    !main_raise_limits(err))
 		goto fail;
 	return true;
 fail:
@@ -345,19 +369,6 @@ main_report_ready(void)
 
 /* --- running --- */
 
-/* Each connection costs a descriptor: take all that we are given. */
-static void
-main_raise_limits(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
-		log_warn("the limit of descriptors cannot be raised");
-}
-
 static bool
 main_open_log(void)
 {
@@ -395,7 +406,6 @@ main_serve(struct pidfile *lock)
 
 	if (!main_open_log())
 		return 1;
-	main_raise_limits();
 	m = master_new(&birth, err, sizeof(err));
 	if (m == NULL) {
 		main_say("%s", err);

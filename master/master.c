@@ -18,6 +18,8 @@
 #include "shared/shm.h"
 
 #define MASTER_START_S	10	/* the workers must serve by then */
+#define MASTER_OWN_FDS	16	/* log, segment, event loop and the like */
+#define MASTER_CLIENT_FDS 16	/* with fewer for its clients none should run */
 
 enum master_state { MASTER_STARTING, MASTER_SERVING, MASTER_STOPPING };
 
@@ -119,6 +121,19 @@ master_count_workers(const struct config *cfg)
 	unsigned n = cfg->cpu_affinity ? master_find_cpus(cpus) : 0;
 
 	return n > 0 ? n : (unsigned)MIN(cfg->thread_count, SHM_WORKERS_MAX);
+}
+
+size_t
+master_count_fds(const struct config *cfg)
+{
+	const size_t n_workers = master_count_workers(cfg);
+	size_t master, worker = cfg->n_services;
+
+	master = n_workers * (cfg->n_services + 1);
+	for (size_t i = 0; i < cfg->n_services; i++)
+		worker += cfg->services[i].hosts->n_hosts *
+		    (size_t)cfg->services[i].server_connections;
+	return MAX(master, worker) + MASTER_OWN_FDS + MASTER_CLIENT_FDS;
 }
 
 /* --- signals --- */

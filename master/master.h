@@ -24,6 +24,9 @@ struct master_birth {
 
 /* How many workers CFG asks for on this machine. */
 unsigned master_count_workers(const struct config *cfg);
+/* How many descriptors each of CFG's processes must be allowed, to serve
+ * anybody at all: the most that one of them holds, and a few clients. */
+size_t	 master_count_fds(const struct config *cfg);
 
 /* Open the sockets, make the segment, fork the workers; returns when all of
  * them serve, or when a signal has said stop.  NULL: nothing is left, and ERR

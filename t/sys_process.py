@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -133,6 +134,31 @@ def test_an_option_of_a_later_version_is_accepted_with_one_warning(memcached):
         log = kv.logged()
         for key in ("hosts_read", "slow_ms"):
             assert sum(key in line for line in log.splitlines()) == 1, log
+
+
+def test_F10_too_few_descriptors_are_refused():
+    """It raises the soft limit by itself; the need covers what is in use."""
+    def limited(soft, hard, *args):
+        return kv.run(*args, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, (soft, hard)))
+
+    with contextlib.ExitStack() as stack:
+        fakes = [stack.enter_context(FakeBackend()) for _ in range(5)]
+        kv = Kvproxy(fakes, core={"server_connections": 7}, workers=2)
+        for args in ([], ["-d"], ["-t"]):
+            done = limited(40, 40, *args)
+            assert done.returncode == 1, done.stdout
+            need = re.fullmatch(r"kvproxy: \S+: needs (\d+) descriptors, the "
+                                r"limit is 40\n", done.stderr)
+            assert need, done.stderr
+        need = int(need.group(1))
+        assert limited(need - 1, need - 1, "-t").returncode == 1
+        assert limited(40, need, "-t").returncode == 0
+        stack.enter_context(kv)
+        for fake in fakes:
+            wait_for(lambda: kv.backend(fake, "connected") == 7 * 2)
+        for pid in [kv.pid] + kv.worker_pids():
+            assert len(os.listdir("/proc/%d/fd" % pid)) <= need - 16
 
 
 # Start and stop
