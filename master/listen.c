@@ -8,58 +8,48 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A socket bound to PORT of all addresses; shared or alone. */
 static int
-listen_bind(unsigned port, bool is_shared, char *err, size_t room)
+listen_set(int fd, int option)
+{
+	const int on = 1;
+
+	return setsockopt(fd, SOL_SOCKET, option, &on, sizeof(on));
+}
+
+/* With SO_REUSEADDR alone, who binds or listens fails while anybody listens
+ * there, and does not fail for connections in TIME_WAIT. */
+static int
+listen_open(unsigned port, int backlog, bool is_first, char *err, size_t room)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET };
-	const int on = 1;
-	int fd;
+	int fd, saved;
 
 	sin.sin_port = htons((uint16_t)port);
 	sin.sin_addr.s_addr = htonl(INADDR_ANY);
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd == -1)
-		goto fail;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1)
-		goto fail;
-	if (is_shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on,
-	    sizeof(on)) == -1)
-		goto fail;
-	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == -1)
-		goto fail;
-	return fd;
-fail:
+	if (fd != -1 && listen_set(fd, SO_REUSEADDR) == 0 &&
+	    (is_first || listen_set(fd, SO_REUSEPORT) == 0) &&
+	    bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0 &&
+	    listen(fd, backlog) == 0 &&
+	    (!is_first || listen_set(fd, SO_REUSEPORT) == 0))
+		return fd;
+	saved = errno;
 	snprintf(err, room, "cannot listen on 0.0.0.0:%u: %s", port,
-	    strerror(errno));
+	    strerror(saved));
 	if (fd != -1)
 		close(fd);
+	errno = saved;
 	return -1;
 }
 
-/* With SO_REUSEADDR alone, binding fails while anybody listens there, and
- * does not fail for connections in TIME_WAIT. */
-bool
-listen_probe(unsigned port, char *err, size_t room)
+int
+listen_claim(unsigned port, int backlog, char *err, size_t room)
 {
-	int fd = listen_bind(port, false, err, room);
-
-	if (fd == -1)
-		return false;
-	close(fd);
-	return true;
+	return listen_open(port, backlog, true, err, room);
 }
 
 int
-listen_open(unsigned port, int backlog, char *err, size_t room)
+listen_join(unsigned port, int backlog, char *err, size_t room)
 {
-	int fd = listen_bind(port, true, err, room);
-
-	if (fd != -1 && listen(fd, backlog) == -1) {
-		snprintf(err, room, "cannot listen on 0.0.0.0:%u: %s", port,
-		    strerror(errno));
-		close(fd);
-		fd = -1;
-	}
-	return fd;
+	return listen_open(port, backlog, false, err, room);
 }

@@ -10,15 +10,16 @@
 
 #include "shared/base.h"
 
-/* Does nobody listen on PORT?  Sharing it would make a second start silent,
- * so this comes first, before a port's sockets are opened.  False: ERR (ROOM
+/* The first listening socket on PORT of all IPv4 addresses, non-blocking.  It
+ * is alone there until it listens, for sharing the port would make a second
+ * start silent; after that listen_join may join it.  BACKLOG connections may
+ * wait (bounded by the kernel's net.core.somaxconn).  -1 with errno: ERR (ROOM
  * bytes) names the address and says why not. */
-bool	 listen_probe(unsigned port, char *err, size_t room) MUST_CHECK;
+int	 listen_claim(unsigned port, int backlog, char *err, size_t room)
+	    MUST_CHECK;
 
-/* A listening socket on PORT of all IPv4 addresses, non-blocking, that shares
- * the port with others of ours.  BACKLOG connections may wait (bounded by the
- * kernel's net.core.somaxconn).  -1: ERR as above. */
-int	 listen_open(unsigned port, int backlog, char *err, size_t room)
+/* One more, beside one that we have claimed. */
+int	 listen_join(unsigned port, int backlog, char *err, size_t room)
 	    MUST_CHECK;
 
 #endif /* MASTER_LISTEN_H */

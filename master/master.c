@@ -314,11 +314,10 @@ master_open_sockets(struct master *m)
 
 	for (size_t i = 0; i < m->cfg->n_services; i++) {
 		s = &m->cfg->services[i];
-		if (!listen_probe((unsigned)s->port, m->err, m->err_room))
-			return false;
 		for (unsigned w = 0; w < m->n_workers; w++) {
-			fd = listen_open((unsigned)s->port, (int)s->backlog,
-			    m->err, m->err_room);
+			fd = (w == 0 ? listen_claim : listen_join)(
+			    (unsigned)s->port, (int)s->backlog, m->err,
+			    m->err_room);
 			if (fd == -1)
 				return false;
 			master_listen_fds(m, w)[i] = fd;
