@@ -18,6 +18,8 @@
 #include "shared/shm.h"
 
 #define MASTER_START_S	10	/* the workers must serve by then */
+#define MASTER_CLAIM_TRIES 50	/* for a port, 20 ms apart */
+#define MASTER_CLAIM_NS	(20 * 1000 * 1000)
 #define MASTER_OWN_FDS	16	/* log, segment, event loop and the like */
 #define MASTER_CLIENT_FDS 16	/* with fewer for its clients none should run */
 
@@ -306,6 +308,27 @@ master_make_slots(struct master *m)
 
 /* --- start and end --- */
 
+/* The first socket of S.  The workers of a master that was killed may listen a
+ * moment longer. */
+static int
+master_claim_port(struct master *m, const struct config_service *s)
+{
+	const struct timespec pause = { .tv_nsec = MASTER_CLAIM_NS };
+	int fd, n = m->birth->lock->was_stale ? MASTER_CLAIM_TRIES : 1;
+
+	for (;;) {
+		fd = listen_claim((unsigned)s->port, (int)s->backlog, m->err,
+		    m->err_room);
+		if (fd != -1 || errno != EADDRINUSE || --n == 0)
+			return fd;
+		if (n == MASTER_CLAIM_TRIES - 1)
+			log_warnx("%s; waiting, for a master was killed",
+			    m->err);
+		if (nanosleep(&pause, NULL) == -1)
+			return -1;
+	}
+}
+
 static bool
 master_open_sockets(struct master *m)
 {
@@ -315,9 +338,9 @@ master_open_sockets(struct master *m)
 	for (size_t i = 0; i < m->cfg->n_services; i++) {
 		s = &m->cfg->services[i];
 		for (unsigned w = 0; w < m->n_workers; w++) {
-			fd = (w == 0 ? listen_claim : listen_join)(
-			    (unsigned)s->port, (int)s->backlog, m->err,
-			    m->err_room);
+			fd = w == 0 ? master_claim_port(m, s) :
+			    listen_join((unsigned)s->port, (int)s->backlog,
+			    m->err, m->err_room);
 			if (fd == -1)
 				return false;
 			master_listen_fds(m, w)[i] = fd;

@@ -138,6 +138,7 @@ pidfile_open(struct pidfile *pf, const char *path, char *err, size_t room)
 {
 	const struct timespec pause = { .tv_nsec = PIDFILE_PAUSE_NS };
 	enum pidfile_result r = PIDFILE_AGAIN;
+	long left;
 
 	pf->path = path;
 	pf->fd = -1;
@@ -154,11 +155,13 @@ pidfile_open(struct pidfile *pf, const char *path, char *err, size_t room)
 	if (r != PIDFILE_DONE)
 		return pidfile_refuse(pf, r, err, room);
 	/* A wrong pid_file= must not cost anybody a file. */
-	if (pidfile_read(pf->fd) == -1)
+	left = pidfile_read(pf->fd);
+	if (left == -1)
 		return pidfile_fail(pf, err, room,
 		    "holds something else than a pid");
 	if (!pidfile_write(pf->fd))
 		return pidfile_fail(pf, err, room, "%s", strerror(errno));
+	pf->was_stale = left > 0;
 	return true;
 }
 

@@ -13,6 +13,7 @@
 struct pidfile {
 	const char	*path;	/* the caller's; lives as long as this */
 	int		 fd;	/* -1: not held */
+	bool		 was_stale;	/* a master that was killed left it */
 };
 
 /* Make or take over the file at PATH, lock it and write our pid.  Waits

@@ -318,6 +318,32 @@ def test_P5_a_stale_pid_file_that_names_a_living_stranger(memcached):
         stranger.wait()
 
 
+def test_a_start_after_a_kill_waits_for_the_port(memcached):
+    """The workers of the dead one have it a moment longer."""
+    kv = Kvproxy([memcached])
+    with socket.socket() as last_worker:
+        last_worker.bind(("", kv.port))
+        last_worker.listen()
+        done = kv.run()	# nobody was killed
+        assert done.returncode == 1 and "already in use" in done.stderr
+        with open(kv.pid_file, "w") as f:
+            f.write("%d\n" % os.getpid())
+        done = kv.run()	# it does not wait for ever
+        assert done.returncode == 1 and "already in use" in done.stderr
+        with open(kv.pid_file, "w") as f:
+            f.write("%d\n" % os.getpid())
+        os.remove(kv.log)
+
+        def die():
+            wait_for(lambda: os.path.exists(kv.log) and
+                     "waiting, for a master was killed" in kv.said())
+            last_worker.close()
+
+        threading.Thread(target=die, daemon=True).start()
+        with kv, kv.client() as c:
+            c.ask(b"get k\r\n", b"END\r\n")
+
+
 # Deaths
 
 

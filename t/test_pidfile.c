@@ -109,6 +109,7 @@ pidfile_holds_our_pid_and_is_gone_after(void **state)
 	(void)state;
 	mask = umask(0);
 	assert_opens(&pf);
+	assert_false(pf.was_stale);
 	umask(mask);
 	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
 	assert_string_equal(read_file(), pid);
@@ -155,6 +156,7 @@ pidfile_stale_one_with_a_live_pid_is_taken_over(void **state)
 	snprintf(pid, sizeof(pid), "%ld\n", (long)foreign);
 	write_file(pid);
 	assert_opens(&pf);
+	assert_true(pf.was_stale);
 	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
 	assert_string_equal(read_file(), pid);
 	pidfile_close(&pf);
