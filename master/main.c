@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -354,14 +355,17 @@ main_go_background(int *status)
 	return true;
 }
 
-/* The workers serve: let go of whoever started us. */
+/* The workers serve: let go of whoever started us.  Where that one was stopped
+ * meanwhile, so are we. */
 static void
 main_report_ready(void)
 {
 	if (main_state.ready_fd == -1)
 		return;
-	if (write(main_state.ready_fd, "", 1) != 1)
+	if (write(main_state.ready_fd, "", 1) != 1) {
 		log_warn("cannot report to whoever started us");
+		raise(SIGTERM);
+	}
 	close(main_state.ready_fd);
 	main_state.ready_fd = -1;
 	main_state.say_fd = STDERR_FILENO;
@@ -425,10 +429,15 @@ main_run(void)
 {
 	char err[CONFIG_ERR_MAX];
 	struct pidfile lock;
+	sigset_t all;
 	int status;
 
 	if (main_state.is_background && !main_go_background(&status))
 		return status;
+	/* Until the master can obey, they wait: a stop now would leave a pid
+	 * file behind. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
 	if (!pidfile_open(&lock, main_state.cfg->pid_file, err,
 	    sizeof(err))) {
 		main_say("%s", err);

@@ -193,6 +193,8 @@ master_on_signal(struct ev_loop *loop, ev_signal *signal, int revents)
 static void
 master_start_signals(struct master *m)
 {
+	sigset_t none;
+
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGUSR1, SIG_IGN);
 	for (size_t i = 0; i < ARRAY_LEN(master_signals); i++) {
@@ -201,6 +203,9 @@ master_start_signals(struct master *m)
 		m->signals[i].data = m;
 		ev_signal_start(m->loop, &m->signals[i]);
 	}
+	/* Those too that whoever started us had blocked. */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static void

@@ -29,8 +29,9 @@ unsigned master_count_workers(const struct config *cfg);
 size_t	 master_count_fds(const struct config *cfg);
 
 /* Open the sockets, make the segment, fork the workers; returns when all of
- * them serve, or when a signal has said stop.  NULL: nothing is left, and ERR
- * (ROOM bytes) says why: a worker died, say, or took too long. */
+ * them serve, or when a signal has said stop.  The caller has blocked all
+ * signals: they are let in when they can be obeyed.  NULL: nothing is left,
+ * and ERR (ROOM bytes) says why: a worker died, say, or took too long. */
 struct master *master_new(const struct master_birth *birth, char *err,
 	    size_t room) MUST_CHECK;
 /* All workers have served, and no signal has said stop. */

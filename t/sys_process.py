@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from harness import (BUILD, SLACK, Client, Closed, FakeBackend, Kvproxy,
-                     Memcached, free_port, is_refused, wait_for)
+from harness import (ASAN, BUILD, SLACK, Blackhole, Client, Closed,
+                     FakeBackend, Kvproxy, Memcached, free_port, is_refused,
+                     wait_for)
 from harness.daemon import PROGRAM, is_alive
 
 ORIGINAL = os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -247,6 +248,67 @@ def test_a_second_SIGTERM_stops_at_once():
         assert not any(map(is_alive, workers))
         assert is_refused(kv.port)
         kv.check_clean()
+
+
+def segment_of(pid_file):
+    """The shared segment's name: the FNV-1a of the pid file's."""
+    h = 0xcbf29ce484222325
+    for byte in os.path.realpath(pid_file).encode():
+        h = (h ^ byte) * 0x100000001b3 % 2**64
+    return "/dev/shm/kvproxy-%016x" % h
+
+
+def test_SIGTERM_at_any_moment_of_the_start_ends_it(memcached):
+    """And leaves nothing behind."""
+    kv = Kvproxy([memcached], workers=2)
+    try:
+        for i in range(50):
+            proc = subprocess.Popen([PROGRAM, "-c", kv.ini],
+                                    stdin=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL)
+            time.sleep(i * (0.006 if ASAN else 0.002))
+            proc.terminate()
+            try:
+                assert proc.wait(3 + SLACK) in (0, -signal.SIGTERM)
+            finally:
+                proc.kill()
+            assert not os.path.exists(kv.pid_file)
+            assert not os.path.exists(segment_of(kv.pid_file))
+            assert is_refused(kv.port)
+    finally:
+        shutil.rmtree(kv.folder)
+
+
+def test_a_signal_that_whoever_started_it_had_blocked_stops_it(memcached):
+    kv = Kvproxy([memcached])
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        kv.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    with contextlib.closing(kv.client()) as c:
+        c.ask(b"get k\r\n", b"END\r\n")
+    kv.stop()
+    kv.__exit__(None)
+
+
+def test_who_is_stopped_while_it_starts_a_daemon_leaves_none():
+    """The host keeps the workers from serving for a while."""
+    with Blackhole() as host:
+        kv = Kvproxy([host])
+        try:
+            starter = subprocess.Popen([PROGRAM, "-d", "-c", kv.ini])
+            wait_for(lambda: os.path.exists(kv.pid_file) and
+                     os.path.getsize(kv.pid_file))
+            with open(kv.pid_file) as f:
+                pid = int(f.read())
+            starter.terminate()
+            assert starter.wait() == -signal.SIGTERM
+            wait_for(lambda: not is_alive(pid), what="the daemon's end")
+            assert not os.path.exists(kv.pid_file)
+            assert not os.path.exists(segment_of(kv.pid_file))
+        finally:
+            shutil.rmtree(kv.folder)
 
 
 def test_the_port_can_be_used_again_at_once(memcached):
