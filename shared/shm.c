@@ -95,12 +95,36 @@ shm_format_name(char name[SHM_NAME_MAX], const char *pid_file, char *err,
 	return true;
 }
 
+/* The master's mark on its segment is a record lock, for that is a process's
+ * own: its workers do not inherit it, and it can be asked who holds it. */
+static bool
+shm_lock(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_SETLK, &lock) == 0;
+}
+
+/* True: process *PID uses FD's segment. */
+static bool
+shm_is_used(int fd, pid_t *pid)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_GETLK, &lock) == -1 || lock.l_type == F_UNLCK)
+		return false;
+	*pid = lock.l_pid;
+	return true;
+}
+
 /* Remove what a master that was killed left behind; what is not ours stays,
  * and so does the way of whoever put it there. */
 static bool
 shm_unlink_stale(const char *name, char *err, size_t room)
 {
+	bool is_used;
 	struct stat st;
+	pid_t pid;
 	int fd;
 
 	fd = shm_open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
@@ -119,7 +143,14 @@ shm_unlink_stale(const char *name, char *err, size_t room)
 		close(fd);
 		return false;
 	}
+	is_used = shm_is_used(fd, &pid);
 	close(fd);
+	if (is_used) {
+		snprintf(err, room,
+		    "/dev/shm%s is in use by a running kvproxy (pid %ld)",
+		    name, (long)pid);
+		return false;
+	}
 	if (shm_unlink(name) == -1 && errno != ENOENT) {
 		snprintf(err, room, "/dev/shm%s cannot be removed: %s", name,
 		    strerror(errno));
@@ -177,7 +208,8 @@ shm_create(const char *pid_file, char *err, size_t room)
 		free(shm);
 		return NULL;
 	}
-	rc = ftruncate(shm->fd, (off_t)SHM_SIZE) == -1 ? errno :
+	rc = !shm_lock(shm->fd) ||
+	    ftruncate(shm->fd, (off_t)SHM_SIZE) == -1 ? errno :
 	    shm_fallocate(shm->fd, 0, SHM_SLOTS_AT);
 	if (rc == 0) {
 		base = mmap(NULL, SHM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -277,8 +309,17 @@ shm_close(struct shm **shm)
 void
 shm_unlink_made(struct shm *shm)
 {
+	struct stat ours, there;
+	int fd;
+
 	ASSERT(shm->fd != -1);
-	shm_unlink(shm->name);
+	fd = shm_open(shm->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+	if (fd == -1)
+		return;
+	if (fstat(shm->fd, &ours) == 0 && fstat(fd, &there) == 0 &&
+	    ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+		shm_unlink(shm->name);
+	close(fd);
 }
 
 bool

@@ -46,8 +46,9 @@ struct shm_facts {
 };
 
 /* The master's: make the segment for PID_FILE, whose lock it holds; a stale
- * one is removed, but never another user's.  NULL: ERR (a line of at most ROOM
- * bytes) says why. */
+ * one is removed, but never another user's, nor one that a master uses whose
+ * pid file somebody has removed.  NULL: ERR (a line of at most ROOM bytes) says
+ * why. */
 struct shm *shm_create(const char *pid_file, char *err, size_t room)
 	    MUST_CHECK;
 /* A reader's: map the segment of PID_FILE read-only; refuses one that is not
@@ -56,7 +57,8 @@ struct shm *shm_attach(const char *pid_file, char *err, size_t room)
 	    MUST_CHECK;
 /* Unmap; the segment stays. */
 void	 shm_close(struct shm **shm);
-/* Remove the name of a segment that the caller made. */
+/* Remove the name of a segment that the caller made, if it is its name still.
+ * From then on it does not count as used. */
 void	 shm_unlink_made(struct shm *shm);
 
 /* Reserve the pages of slot I for N_HOSTS hosts; false with errno: /dev/shm is

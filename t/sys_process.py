@@ -354,6 +354,20 @@ def test_a_second_start_with_another_pid_file_is_refused(memcached):
         assert kv.all_workers() == kv.first_workers
 
 
+def test_a_start_leaves_alone_the_segment_of_who_lost_its_pid_file(memcached):
+    with Kvproxy([memcached]) as kv:
+        os.remove(kv.pid_file)
+        other = Kvproxy([memcached], core={"pid_file": kv.pid_file})
+        try:
+            done = other.run()
+            assert done.returncode == 1
+            assert "in use by a running kvproxy (pid %d)" % kv.pid in \
+                done.stderr
+        finally:
+            shutil.rmtree(other.folder)
+        assert all(map(os.path.exists, kv.segments))
+
+
 def test_a_port_of_another_program_is_refused(memcached):
     kv = Kvproxy([memcached], port=memcached.port)
     try:

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -184,15 +185,68 @@ shm_takes_the_place_of_a_stale_one(void **state)
 	shm_close(&shm);
 }
 
+/* A master and its worker; says '.' on FD when both are there, and stays. */
 static void
-shm_unlink_made_removes_the_name(void **state)
+be_master(int fd)
 {
-	struct shm *shm = make_ready();
+	struct shm *shm = shm_create(pid_file, err, sizeof(err));
+
+	if (shm == NULL || fork() == -1 || write(fd, ".", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* Somebody has removed its pid file: the lock there tells nothing. */
+static void
+shm_leaves_alone_what_a_running_master_uses(void **state)
+{
+	char want[256], dots[2];
+	int ends[2];
+	struct shm *shm;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	if (pid == 0) {
+		setpgid(0, 0);
+		be_master(ends[1]);
+	}
+	for (size_t i = 0; i < sizeof(dots); i++)
+		assert_int_equal(read(ends[0], &dots[i], 1), 1);
+	assert_null(shm_create(pid_file, err, sizeof(err)));
+	snprintf(want, sizeof(want), "/dev/shm%s is in use by a running "
+	    "kvproxy (pid %ld)", seg, (long)pid);
+	assert_string_equal(err, want);
+	/* Its worker, who lives a little longer, is no master. */
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	shm = shm_create(pid_file, err, sizeof(err));
+	assert_non_null(shm);
+	shm_close(&shm);
+	kill(-pid, SIGKILL);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void
+shm_unlink_made_removes_its_own_name_alone(void **state)
+{
+	struct shm *shm = make_ready(), *other;
 
 	(void)state;
 	shm_unlink_made(shm);
-	shm_close(&shm);
 	check_refused("No such file or directory");
+	shm_unlink_made(shm);
+	other = make_ready();
+	shm_unlink_made(shm);
+	shm_close(&shm);
+	shm = shm_attach(pid_file, err, sizeof(err));
+	assert_non_null(shm);
+	shm_close(&shm);
+	shm_unlink_made(other);
+	shm_close(&other);
 }
 
 static void
@@ -475,7 +529,8 @@ main(void)
 		SHM_TEST(shm_is_for_its_user_alone_and_sparse),
 		SHM_TEST(shm_reserve_takes_the_pages_that_the_hosts_need),
 		SHM_TEST(shm_takes_the_place_of_a_stale_one),
-		SHM_TEST(shm_unlink_made_removes_the_name),
+		SHM_TEST(shm_leaves_alone_what_a_running_master_uses),
+		SHM_TEST(shm_unlink_made_removes_its_own_name_alone),
 		SHM_TEST(shm_has_one_name_however_the_pid_file_is_written),
 		SHM_TEST(shm_names_a_folder_that_is_missing),
 		SHM_TEST(shm_reader_refuses_what_is_damaged),
