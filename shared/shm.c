@@ -117,40 +117,49 @@ shm_is_used(int fd, pid_t *pid)
 	return true;
 }
 
+/* Why what is under the name NAME may not be taken away: FD is it, or -1 where
+ * it cannot be opened, with errno.  False: it may. */
+static bool
+shm_is_not_ours(const char *name, int fd, char *err, size_t room)
+{
+	struct stat st;
+	pid_t pid;
+
+	if (fd == -1 && (errno == EACCES || errno == EPERM || errno == ELOOP))
+		snprintf(err, room, "/dev/shm%s is in the way and not ours: %s",
+		    name, strerror(errno));
+	else if (fd == -1 || fstat(fd, &st) == -1)
+		snprintf(err, room, "/dev/shm%s: %s", name, strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		snprintf(err, room, "/dev/shm%s is in the way and not ours: "
+		    "not a file", name);
+	else if (st.st_uid != geteuid())
+		snprintf(err, room, "/dev/shm%s is in the way and not ours: "
+		    "made by user %ld", name, (long)st.st_uid);
+	else if (shm_is_used(fd, &pid))
+		snprintf(err, room, "/dev/shm%s is in use by a running kvproxy "
+		    "(pid %ld)", name, (long)pid);
+	else
+		return false;
+	return true;
+}
+
 /* Remove what a master that was killed left behind; what is not ours stays,
  * and so does the way of whoever put it there. */
 static bool
 shm_unlink_stale(const char *name, char *err, size_t room)
 {
-	bool is_used;
-	struct stat st;
-	pid_t pid;
+	bool is_theirs;
 	int fd;
 
 	fd = shm_open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
 	if (fd == -1 && errno == ENOENT)
 		return true;
-	if (fd == -1) {
-		snprintf(err, room, "/dev/shm%s is in the way and not ours: %s",
-		    name, strerror(errno));
-		return false;
-	}
-	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) ||
-	    st.st_uid != geteuid()) {
-		snprintf(err, room,
-		    "/dev/shm%s is in the way and not ours: made by user %ld",
-		    name, (long)st.st_uid);
+	is_theirs = shm_is_not_ours(name, fd, err, room);
+	if (fd != -1)
 		close(fd);
+	if (is_theirs)
 		return false;
-	}
-	is_used = shm_is_used(fd, &pid);
-	close(fd);
-	if (is_used) {
-		snprintf(err, room,
-		    "/dev/shm%s is in use by a running kvproxy (pid %ld)",
-		    name, (long)pid);
-		return false;
-	}
 	if (shm_unlink(name) == -1 && errno != ENOENT) {
 		snprintf(err, room, "/dev/shm%s cannot be removed: %s", name,
 		    strerror(errno));

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -408,6 +409,7 @@ shm_refuses_what_is_not_a_file(void **state)
 	alarm(10);
 	check_refused("not a shared segment");
 	assert_null(shm_create(pid_file, err, sizeof(err)));
+	assert_non_null(strstr(err, " is in the way and not ours: not a file"));
 	alarm(0);
 	unlink(path);
 	/* A link could lead anywhere. */
@@ -443,6 +445,24 @@ shm_zero_gauges_keeps_totals(void **state)
 		assert_int_equal(counter_get(&slot->host[2][c]), 5);
 	}
 	shm_close(&shm);
+}
+
+/* Nobody is blamed for what is our own trouble. */
+static void
+shm_says_why_it_cannot_look(void **state)
+{
+	struct rlimit limit, none = { 0 };
+	char want[256];
+
+	(void)state;
+	shm_close(&(struct shm *){ make_ready() });
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none.rlim_max = limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_null(shm_create(pid_file, err, sizeof(err)));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	snprintf(want, sizeof(want), "/dev/shm%s: Too many open files", seg);
+	assert_string_equal(err, want);
 }
 
 static void
@@ -537,6 +557,7 @@ main(void)
 		SHM_TEST(shm_refuses_what_another_user_made),
 		SHM_TEST(shm_refuses_roots_segment_as_another_user),
 		SHM_TEST(shm_refuses_what_is_not_a_file),
+		SHM_TEST(shm_says_why_it_cannot_look),
 		SHM_TEST(shm_zero_gauges_keeps_totals),
 		SHM_TEST(shm_host_continuous_ends_with_a_good_reply_anywhere),
 		SHM_TEST(shm_says_when_dev_shm_is_full),
