@@ -354,6 +354,23 @@ master_open_sockets(struct master *m)
 	return true;
 }
 
+/* Touching a page that a full /dev/shm does not have kills: the slots' pages
+ * are there before anybody counts or fills the slots. */
+static bool
+master_reserve_slots(struct master *m)
+{
+	for (unsigned i = 0; i < m->n_workers; i++) {
+		if (shm_reserve(m->shm, i, (unsigned)m->cfg->n_addrs))
+			continue;
+		snprintf(m->err, m->err_room,
+		    "/dev/shm has no room for %u workers: %s", m->n_workers,
+		    strerror(errno));
+		return false;
+	}
+	shm_set_n_slots(m->shm, m->n_workers);
+	return true;
+}
+
 static bool
 master_make_shm(struct master *m)
 {
@@ -379,8 +396,7 @@ master_make_shm(struct master *m)
 		host->generation = 1;
 		m->host_entry[i] = i;
 	}
-	shm_set_n_slots(m->shm, m->n_workers);
-	return true;
+	return master_reserve_slots(m);
 }
 
 /* Spawn all, and wait until they serve or a signal says stop. */

@@ -173,10 +173,7 @@ slot_spawn(struct slot *s)
 	int pair[2] = { -1, -1 };
 	pid_t pid = -1;
 
-	/* Touching a page that a full /dev/shm does not have kills. */
-	if (shm_reserve(s->common->shm, s->i,
-	    (unsigned)s->common->cfg->n_addrs) &&
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
 	    pair) == 0)
 		pid = slot_fork(s, pair);
 	if (pid == -1)

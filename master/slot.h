@@ -44,7 +44,7 @@ struct slot_common {
 	struct ev_loop	*loop;
 	const struct config *cfg;
 	struct extload	*const *ext;	/* one a service */
-	struct shm	*shm;
+	struct shm	*shm;		/* has reserved the slots */
 	const unsigned	*host_entry;	/* config.addrs -> hosts table */
 
 	/* Called in a new worker before anything else, with all signals

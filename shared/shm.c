@@ -37,6 +37,7 @@ struct shm_header {
 struct shm {
 	unsigned char	*base;
 	int		 fd;		/* the maker's, or -1 */
+	bool		 is_reserved[SHM_WORKERS_MAX];
 	char		 name[SHM_NAME_MAX];
 };
 
@@ -342,6 +343,7 @@ shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts)
 	len = offsetof(struct shm_slot, host) +
 	    n_hosts * sizeof(((struct shm_slot *)NULL)->host[0]);
 	rc = shm_fallocate(shm->fd, SHM_SLOTS_AT + i * SHM_SLOT_SIZE, len);
+	shm->is_reserved[i] = rc == 0;
 	errno = rc;
 	return rc == 0;
 }
@@ -378,6 +380,8 @@ void
 shm_set_n_slots(struct shm *shm, unsigned n)
 {
 	ASSERT(n <= SHM_WORKERS_MAX);
+	for (unsigned i = 0; i < n; i++)
+		ASSERT(shm->is_reserved[i]);
 	atomic_store_explicit(&shm_header(shm)->n_slots, n,
 	    memory_order_release);
 }

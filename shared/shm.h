@@ -71,7 +71,8 @@ void	 shm_set_ready(struct shm *shm);
 struct shm_facts *shm_facts(struct shm *shm);
 struct shm_host *shm_host(struct shm *shm, unsigned i);
 struct shm_slot *shm_slot(struct shm *shm, unsigned i);
-void	 shm_set_n_slots(struct shm *shm, unsigned n);	/* master */
+/* The master's: readers may sum up the first N slots, which are reserved. */
+void	 shm_set_n_slots(struct shm *shm, unsigned n);
 unsigned shm_n_slots(const struct shm *shm);
 
 /* A dead worker's gauges back to 0. */

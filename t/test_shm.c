@@ -164,6 +164,28 @@ shm_reserve_takes_the_pages_that_the_hosts_need(void **state)
 }
 
 static void
+shm_counts_no_slot_that_is_not_reserved(void **state)
+{
+	struct shm *shm = make_ready();
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (pid == 0) {
+		close(STDERR_FILENO);
+		shm_set_n_slots(shm, 3);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+	assert_true(shm_reserve(shm, 2, 4));
+	shm_set_n_slots(shm, 3);
+	shm_close(&shm);
+}
+
+static void
 shm_takes_the_place_of_a_stale_one(void **state)
 {
 	struct shm *old = make_ready(), *shm, *reader;
@@ -419,6 +441,24 @@ shm_refuses_what_is_not_a_file(void **state)
 	unlink(path);
 }
 
+/* Nobody is blamed for what is our own trouble. */
+static void
+shm_says_why_it_cannot_look(void **state)
+{
+	struct rlimit limit, none = { 0 };
+	char want[256];
+
+	(void)state;
+	shm_close(&(struct shm *){ make_ready() });
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none.rlim_max = limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_null(shm_create(pid_file, err, sizeof(err)));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	snprintf(want, sizeof(want), "/dev/shm%s: Too many open files", seg);
+	assert_string_equal(err, want);
+}
+
 static void
 shm_zero_gauges_keeps_totals(void **state)
 {
@@ -445,24 +485,6 @@ shm_zero_gauges_keeps_totals(void **state)
 		assert_int_equal(counter_get(&slot->host[2][c]), 5);
 	}
 	shm_close(&shm);
-}
-
-/* Nobody is blamed for what is our own trouble. */
-static void
-shm_says_why_it_cannot_look(void **state)
-{
-	struct rlimit limit, none = { 0 };
-	char want[256];
-
-	(void)state;
-	shm_close(&(struct shm *){ make_ready() });
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none.rlim_max = limit.rlim_max;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	assert_null(shm_create(pid_file, err, sizeof(err)));
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	snprintf(want, sizeof(want), "/dev/shm%s: Too many open files", seg);
-	assert_string_equal(err, want);
 }
 
 static void
@@ -548,6 +570,7 @@ main(void)
 		SHM_TEST(shm_last_slot_and_host_are_inside),
 		SHM_TEST(shm_is_for_its_user_alone_and_sparse),
 		SHM_TEST(shm_reserve_takes_the_pages_that_the_hosts_need),
+		SHM_TEST(shm_counts_no_slot_that_is_not_reserved),
 		SHM_TEST(shm_takes_the_place_of_a_stale_one),
 		SHM_TEST(shm_leaves_alone_what_a_running_master_uses),
 		SHM_TEST(shm_unlink_made_removes_its_own_name_alone),

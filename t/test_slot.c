@@ -150,7 +150,9 @@ set_up(void **state)
 	slot = slot_new(&common, 3, -1, no_fds);
 	part = SERVE;
 	n_changes = n_spawned = 0;
-	return common.shm == NULL || slot == NULL ? -1 : 0;
+	if (common.shm == NULL || slot == NULL)
+		return -1;
+	return shm_reserve(common.shm, 3, (unsigned)cfg.n_addrs) ? 0 : -1;
 }
 
 static int
