@@ -112,12 +112,14 @@ main_parse(int argc, char **argv, int *status)
 	return *status == 0;
 }
 
-/* What is opened later must not be taken for one of the first three. */
+/* What whoever started us had open must not stay open for our life, and what
+ * is opened later must not be taken for one of the first three. */
 static bool
 main_open_std(void)
 {
 	int fd;
 
+	close_range(STDERR_FILENO + 1, ~0U, 0);
 	do {
 		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	} while (fd >= 0 && fd <= STDERR_FILENO);

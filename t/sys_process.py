@@ -165,6 +165,27 @@ def test_F10_too_few_descriptors_are_refused():
 # Start and stop
 
 
+def test_it_keeps_nothing_open_of_whoever_started_it(memcached):
+    """A lock, say, or the pipe that a script reads to its end."""
+    ours, its = os.pipe()
+    os.set_inheritable(its, True)
+    kv = Kvproxy([memcached])
+    with subprocess.Popen([PROGRAM, "-d", "-c", kv.ini],
+                          pass_fds=[its]) as starter:
+        os.close(its)
+        assert starter.wait() == 0
+    try:
+        os.set_blocking(ours, False)
+        assert os.read(ours, 1) == b""	# else it would block
+    finally:
+        with open(kv.pid_file) as f:
+            pid = int(f.read())
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not is_alive(pid))
+        os.close(ours)
+        shutil.rmtree(kv.folder)
+
+
 def test_it_stops_cleanly_on_both_signals(memcached):
     for sig in (signal.SIGTERM, signal.SIGINT):
         with Kvproxy([memcached], workers=2) as kv:
