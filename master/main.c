@@ -161,7 +161,7 @@ static void
 main_on_warning(const char *line)
 {
 	fprintf(main_state.warnings, "%s\n", line);
-	if (!main_state.is_background)
+	if (!main_state.is_background || main_state.is_check)
 		fprintf(stderr, "kvproxy: %s\n", line);
 }
 

@@ -135,6 +135,8 @@ def test_an_option_of_a_later_version_is_accepted_with_one_warning(memcached):
         log = kv.logged()
         for key in ("hosts_read", "slow_ms"):
             assert sum(key in line for line in log.splitlines()) == 1, log
+        for args in (["-t"], ["-t", "-d"]):
+            assert kv.run(*args).stderr.count("not built yet") == 2
 
 
 def test_F10_too_few_descriptors_are_refused():
