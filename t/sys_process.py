@@ -1,6 +1,7 @@
 """Master, workers and the people who start and stop them."""
 
 import contextlib
+import fcntl
 import os
 import re
 import resource
@@ -18,8 +19,9 @@ from harness import (ASAN, BUILD, SLACK, Blackhole, Client, Closed,
                      wait_for)
 from harness.daemon import PROGRAM, is_alive
 
-ORIGINAL = os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                        "original-kvproxy.ini")
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(HERE)
+ORIGINAL = os.path.join(HERE, "original-kvproxy.ini")
 
 STATUS = """
 Number of processed requests [%d]
@@ -711,6 +713,12 @@ class Installation:
             f.write(ini)
         self.pid_file = os.path.join(self.prefix, "log/kvproxy.pid")
 
+    def replace_program(self):
+        """As make install does."""
+        program = os.path.join(self.prefix, "bin/kvproxy")
+        shutil.copy(PROGRAM, program + ".new")
+        os.rename(program + ".new", program)
+
     def control(self, action):
         done = run(os.path.join(self.prefix, "sbin/kvproxy"), action,
                    cwd="/")
@@ -787,6 +795,65 @@ def test_the_control_script_after_a_kill(installed, memcached):
     code, said = i.control("start")
     assert code == 0, said
     assert i.control("status")[0] == 0
+
+
+def test_the_control_script_takes_nobody_for_kvproxy_who_is_not(installed,
+                                                                memcached):
+    """Anybody who can read a pid file left behind can hold its lock."""
+    i = installed(plain_ini(free_port(), memcached))
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        try:
+            with open(i.pid_file, "w+") as f:
+                f.write("%d\n" % stranger.pid)
+                f.flush()
+                fcntl.flock(f, fcntl.LOCK_EX)
+                assert i.control("status")[0] == 4
+                assert i.control("stop")[0] == 4
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_the_control_script_stops_what_was_installed_before(installed,
+                                                            memcached):
+    i = installed(plain_ini(free_port(), memcached))
+    assert i.control("start")[0] == 0
+    pid = i.pid()
+    i.replace_program()
+    assert i.control("status")[0] == 0
+    assert i.control("restart")[0] == 0
+    wait_for(lambda: not is_alive(pid))
+    assert i.control("status")[0] == 0
+
+
+def test_the_control_script_checks_and_reloads(installed, memcached):
+    i = installed(plain_ini(free_port(), memcached))
+    assert i.control("force-reload")[0] == 7
+    code, said = i.control("configtest")
+    assert code == 0 and i.ini in said
+    assert i.control("start")[0] == 0
+    pid = i.pid()
+    assert i.control("force-reload")[0] == 0
+    assert i.pid() != pid
+    pid = i.pid()
+    with open(i.ini, "a") as f:
+        f.write("[unfinished\n")
+    for action in ("configtest", "force-reload"):
+        code, said = i.control(action)
+        assert code == 6 and i.ini + ":" in said
+    assert i.pid() == pid and is_alive(pid)
+
+
+def test_the_control_script_finds_a_prefix_with_a_blank(tmp_path, memcached):
+    """Copied away, it knows the prefix that it was built for."""
+    i = Installation(tmp_path / "a b", plain_ini(free_port(), memcached))
+    copy = tmp_path / "init.d" / "kvproxy"
+    copy.parent.mkdir()
+    with open(os.path.join(SOURCE, "etc/kvproxy.init.in")) as f:
+        copy.write_text(f.read().replace("@prefix@", i.prefix))
+    copy.chmod(0o755)
+    done = run(str(copy), "configtest")
+    assert done.returncode == 0 and i.ini in done.stdout, done.stderr
 
 
 def test_the_control_script_with_a_bad_file(installed, memcached):
