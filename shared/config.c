@@ -266,7 +266,12 @@ config_walk_value(struct config_walk *walk, const char *raw)
 			return "has text after the closing quote";
 		len = (size_t)(end + 1 - p);
 	} else {
-		len = config_trim(p, strcspn(p, ";#"));
+		/* iniparser would cut it here. */
+		len = strcspn(p, ";#");
+		if (len > 0 && p[len] != '\0' && config_trim(p, len) == len)
+			return "must stand in quotes: a comment needs a blank "
+			    "before it";
+		len = config_trim(p, len);
 		if (len > 0 && p[len - 1] == '\\')
 			return "ends in a backslash: a value cannot go on in "
 			    "the next line";

@@ -376,6 +376,12 @@ config_refuses_a_line_that_is_no_line(void **state)
 		{ "[kvproxy]\nlog_path=\"/a\"\\\n" REST,
 		    ":2: [kvproxy] log_path: has text after the closing "
 		    "quote" },
+		{ "[kvproxy]\nlog_path=/a;b\n" REST,
+		    ":2: [kvproxy] log_path: must stand in quotes: a comment "
+		    "needs a blank before it" },
+		{ SERVICE "sync_str=a# ;\n" GROUP,
+		    ":4: [s] sync_str: must stand in quotes: a comment "
+		    "needs a blank before it" },
 		{ "[kvproxy]\nlog_path=#a b\n" REST,
 		    ":2: [kvproxy] log_path: must stand in quotes" },
 	};
@@ -721,7 +727,7 @@ config_is_not_caught_by_the_traps_of_iniparser(void **state)
 	    "; a comment that ends in \\\r\n"
 	    "log_path = \"/tmp/A;b#c.log\" ; why [not] \\\n"
 	    "pid_file = '/tmp/a\"b' # x\n"
-	    "  LOG_level\t=\tINFO;so\n"
+	    "  LOG_level\t=\tINFO ;so\n"
 	    "[ S ] ; [x]\n"
 	    "extension = memcached.so # \\\n"
 	    "hosts = Mixed\n"
@@ -778,7 +784,9 @@ config_reads_values_with_and_without_quotes(void **state)
 		{ "sync_str=\"#\"", "#" },
 		{ "sync_str=\" a \"", " a " },
 		{ "sync_str=a b", "a b" },
-		{ "sync_str=a;b", "a" },
+		{ "sync_str=a ;b", "a" },
+		{ "sync_str=a\t#b", "a" },
+		{ "sync_str=\"a;b\";c", "a;b" },
 		{ "sync_str=a\"b", "a\"b" },
 		{ "sync_str=[a]", "[a]" },
 		{ "sync_str=%s%n", "%s%n" },
@@ -872,7 +880,7 @@ config_sorts_hosts_by_id_and_addresses_by_line(void **state)
 	struct config *cfg = load(
 	    "[s]\nextension=x.so\nhosts=g\n"
 	    "[t]\nextension=x.so\nhosts=h\nport=2\n"
-	    "[unused]\n127.0.0.1:9=\"1:1\"\n"
+	    "[unused]\n127.0.0.1:9=\"1:1\"\n[emptied]\n; 127.0.0.1:8=\n"
 	    "[h]\n127.0.0.1:3=\"2147483647:1000000\"\n127.0.0.1:1=\"0:0\"\n"
 	    "[g]\n127.0.0.1:2=\"9:1\"\n127.0.0.1:1=\"5:1\"\n");
 	static const char *const order[] = {
