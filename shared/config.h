@@ -59,12 +59,14 @@ enum config_read_failure { READ_FAILURE_ERROR, READ_FAILURE_MISS };
 /* An address that some group of some service uses; each once. */
 struct config_addr {
 	const char	*name;		/* as the file has it first */
+	const char	*normal;	/* see hosts_normalize */
 	struct sockaddr_storage sa;
 	socklen_t	 sa_len;
 };
 
 struct config_host {
 	const char	*name;		/* the address, as written */
+	const char	*normal;	/* and as hosts_normalize would */
 	const char	*node;		/* third field, NULL: none */
 	unsigned	 id;
 	unsigned	 weight;	/* 0: known, given no keys */

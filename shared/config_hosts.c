@@ -120,7 +120,7 @@ config_hosts_check_twins(const struct config *cfg,
 	for (const struct config_host *h = hosts; h < host; h++) {
 		const char *what = NULL;
 
-		if (hosts_is_same(h->name, host->name))
+		if (strcmp(h->normal, host->normal) == 0)
 			what = "this address";
 		else if (h->id == host->id)
 			what = "this id";
@@ -139,6 +139,7 @@ config_hosts_read_host(struct config *cfg, const struct config_section *section,
     struct config_entry *entry, const struct config_host *hosts,
     struct config_host *host, char *err)
 {
+	char normal[HOSTS_NORMAL_MAX];
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 	const char *why = NULL;
@@ -153,6 +154,11 @@ config_hosts_read_host(struct config *cfg, const struct config_section *section,
 		why = config_hosts_parse_value(cfg->file, entry->value, host);
 	if (why != NULL)
 		return config_fail(err, cfg->file, section, entry, "%s", why);
+	hosts_normalize(entry->key, normal);
+	host->normal = config_copy(cfg->file, normal, strlen(normal));
+	if (host->normal == NULL)
+		return config_fail(err, cfg->file, section, entry,
+		    "out of memory");
 	entry->mark = CONFIG_KNOWN;
 	return config_hosts_check_twins(cfg, section, entry, hosts, host, err);
 }
@@ -280,7 +286,7 @@ config_hosts_add_addr(struct config *cfg, const struct config_group *group,
 	const char *why;
 
 	for (host->addr = 0; host->addr < cfg->n_addrs; host->addr++)
-		if (hosts_is_same(cfg->addrs[host->addr].name, host->name))
+		if (strcmp(cfg->addrs[host->addr].normal, host->normal) == 0)
 			return true;
 	if (cfg->n_addrs == CONFIG_HOSTS_MAX)
 		return config_fail(err, cfg->file, &section, &entry,
@@ -289,6 +295,7 @@ config_hosts_add_addr(struct config *cfg, const struct config_group *group,
 		return config_fail(err, cfg->file, &section, &entry, "%s",
 		    why);
 	addr->name = host->name;
+	addr->normal = host->normal;
 	cfg->n_addrs++;
 	return true;
 }

@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define HOSTS_NAME_MAX	255	/* bytes that a name in the DNS may have */
 
@@ -218,21 +218,24 @@ hosts_resolve(const char *text, struct sockaddr_storage *sa, socklen_t *sa_len,
 	return true;
 }
 
-bool
-hosts_is_same(const char *a, const char *b)
+void
+hosts_normalize(const char *text, char dst[HOSTS_NORMAL_MAX])
 {
-	struct sockaddr_storage sa, sb;
-	socklen_t sa_len, sb_len;
+	struct sockaddr_storage sa;
+	const struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&sa;
+	char ip[INET6_ADDRSTRLEN];
+	socklen_t sa_len;
 	const char *why;
 
-	if (*a == '/' || *b == '/')
-		return strcmp(a, b) == 0;
-	if (strcasecmp(a, b) == 0)
-		return true;
 	/* Only IPv6 has several ways to write a number. */
-	if (*a != '[' || *b != '[')
-		return false;
-	return hosts_parse(a, &sa, &sa_len, &why) == HOSTS_NUMERIC &&
-	    hosts_parse(b, &sb, &sb_len, &why) == HOSTS_NUMERIC &&
-	    memcmp(&sa, &sb, sizeof(sa)) == 0;
+	if (*text == '[' &&
+	    hosts_parse(text, &sa, &sa_len, &why) == HOSTS_NUMERIC) {
+		inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof(ip));
+		snprintf(dst, HOSTS_NORMAL_MAX, "[%s%%%u]:%u", ip,
+		    in6->sin6_scope_id, ntohs(in6->sin6_port));
+		return;
+	}
+	snprintf(dst, HOSTS_NORMAL_MAX, "%s", text);
+	for (char *p = dst; *text != '/' && *p != '\0'; p++)
+		*p = (char)tolower((unsigned char)*p);
 }

@@ -12,6 +12,8 @@
 
 #include "shared/base.h"
 
+#define HOSTS_NORMAL_MAX 272	/* bytes; a name, brackets and a port */
+
 enum hosts_form {
 	HOSTS_BAD,		/* no address */
 	HOSTS_NAME,		/* must be looked up */
@@ -31,8 +33,9 @@ enum hosts_form hosts_parse(const char *text, struct sockaddr_storage *sa,
 bool	 hosts_resolve(const char *text, struct sockaddr_storage *sa,
 	    socklen_t *sa_len, const char **why) MUST_CHECK;
 
-/* The same text without regard to case (but of paths), or the same number.
- * Names that lead to one address are not the same. */
-bool	 hosts_is_same(const char *a, const char *b);
+/* TEXT, an address, in the form that all ways to write it have in common: the
+ * case does not matter (but of paths), nor how a number is written.  Names that
+ * lead to one address stay different. */
+void	 hosts_normalize(const char *text, char dst[HOSTS_NORMAL_MAX]);
 
 #endif /* SHARED_HOSTS_H */

@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -874,6 +875,45 @@ config_counts_relative_paths_from_the_prefix(void **state)
 	config_free(&cfg);
 }
 
+static unsigned n_lookups;
+
+int	 __real_getaddrinfo(const char *, const char *,
+	    const struct addrinfo *, struct addrinfo **);
+int	 __wrap_getaddrinfo(const char *, const char *,
+	    const struct addrinfo *, struct addrinfo **);
+
+int
+__wrap_getaddrinfo(const char *host, const char *port,
+    const struct addrinfo *hints, struct addrinfo **res)
+{
+	n_lookups++;
+	return __real_getaddrinfo(host, port, hints, res);
+}
+
+/* Not for every pair of them: 4,096 would take seconds. */
+static void
+config_reads_each_address_a_few_times(void **state)
+{
+	const unsigned n = 200;
+	char *text = malloc(n * 64);
+	struct config *cfg;
+	size_t len;
+
+	(void)state;
+	assert_non_null(text);
+	len = (size_t)sprintf(text, SERVICE "[g]\n");
+	for (unsigned i = 0; i < n; i++)
+		len += (size_t)sprintf(text + len, "[::%x]:1=\"%u:1\"\n",
+		    i + 1, i);
+	n_lookups = 0;
+	cfg = load(text);
+	assert_non_null(cfg);
+	assert_int_equal(cfg->n_addrs, n);
+	assert_in_range(n_lookups, 1, 4 * n);
+	config_free(&cfg);
+	free(text);
+}
+
 static void
 config_sorts_hosts_by_id_and_addresses_by_line(void **state)
 {
@@ -1040,6 +1080,7 @@ main(void)
 		CONFIG_TEST(config_reads_numbers_in_their_units),
 		CONFIG_TEST(config_takes_options_of_services_from_the_core),
 		CONFIG_TEST(config_counts_relative_paths_from_the_prefix),
+		CONFIG_TEST(config_reads_each_address_a_few_times),
 		CONFIG_TEST(config_sorts_hosts_by_id_and_addresses_by_line),
 		CONFIG_TEST(config_accepts_a_group_of_weights_0),
 		CONFIG_TEST(config_refuses_more_addresses_than_fit),
