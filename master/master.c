@@ -60,6 +60,7 @@ struct master {
 	bool		 is_failed;	/* the start; err says why */
 	unsigned	 n_workers;
 	int		*listen_fds;	/* [n_workers][n_services] */
+	unsigned	*keeper;	/* who accepts from whose sockets */
 	unsigned	*host_entry;	/* config.addrs -> hosts table */
 	struct shm	*shm;
 	struct slot_common common;
@@ -129,9 +130,9 @@ size_t
 master_count_fds(const struct config *cfg)
 {
 	const size_t n_workers = master_count_workers(cfg);
-	size_t master, worker = cfg->n_services;
+	const size_t n_listen = n_workers * cfg->n_services;
+	size_t master = n_listen + n_workers, worker = n_listen;
 
-	master = n_workers * (cfg->n_services + 1);
 	for (size_t i = 0; i < cfg->n_services; i++)
 		worker += cfg->services[i].hosts->n_hosts *
 		    (size_t)cfg->services[i].server_connections;
@@ -241,7 +242,7 @@ master_close_listen_fds(struct master *m, unsigned i)
  * destroying the loop closes it without a change to it, and the descriptors
  * in it are closed after. */
 static void
-master_on_fork(void *data, const struct slot *self)
+master_on_fork(void *data)
 {
 	struct master *m = data;
 
@@ -250,10 +251,43 @@ master_on_fork(void *data, const struct slot *self)
 	pidfile_forget(m->birth->lock);
 	if (m->birth->ready_fd != -1)
 		close(m->birth->ready_fd);
-	for (unsigned i = 0; i < m->n_workers; i++) {
+	for (unsigned i = 0; i < m->n_workers; i++)
 		slot_forget(m->slots[i]);
-		if (m->slots[i] != self)
-			master_close_listen_fds(m, i);
+}
+
+/* Who is to accept from the sockets of slot I: its own worker, or as long as
+ * that does not serve the next one that does; n_workers: nobody is there. */
+static unsigned
+master_find_keeper(const struct master *m, unsigned i)
+{
+	unsigned keeper;
+
+	for (unsigned n = 0; n < m->n_workers; n++) {
+		keeper = (i + n) % m->n_workers;
+		if (slot_state(m->slots[keeper]) == SLOT_RUNNING)
+			return keeper;
+	}
+	return m->n_workers;
+}
+
+/* No new client waits because the kernel has given it to a worker that is
+ * dead, or tries its backends still. */
+static void
+master_keep_sockets(struct master *m)
+{
+	unsigned old, now;
+
+	for (unsigned i = 0; i < m->n_workers; i++) {
+		old = m->keeper[i];
+		now = master_find_keeper(m, i);
+		m->keeper[i] = now;
+		if (now == old)
+			continue;
+		if (old != i && old < m->n_workers &&
+		    slot_state(m->slots[old]) == SLOT_RUNNING)
+			slot_order(m->slots[old], WORKER_RETURN, i);
+		if (now != i && now < m->n_workers)
+			slot_order(m->slots[now], WORKER_ADOPT, i);
 	}
 }
 
@@ -262,6 +296,8 @@ master_on_slot(void *data, const struct slot *slot)
 {
 	struct master *m = data;
 
+	if (m->state == MASTER_SERVING)
+		master_keep_sockets(m);
 	if (m->state != MASTER_STARTING)
 		return;
 	/* A worker that dies at once would do so again. */
@@ -297,13 +333,16 @@ master_make_slots(struct master *m)
 		.ext = m->birth->ext,
 		.shm = m->shm,
 		.host_entry = m->host_entry,
+		.listen_fds = m->listen_fds,
+		.n_slots = m->n_workers,
 		.on_fork = master_on_fork,
 		.on_change = master_on_slot,
 		.data = m,
 	};
 	for (unsigned i = 0; i < m->n_workers; i++) {
+		m->keeper[i] = i;
 		m->slots[i] = slot_new(&m->common, i,
-		    i < n_cpus ? cpus[i] : -1, master_listen_fds(m, i));
+		    i < n_cpus ? cpus[i] : -1);
 		if (m->slots[i] == NULL)
 			return false;
 	}
@@ -424,11 +463,12 @@ master_alloc(struct master *m)
 	m->n_workers = master_count_workers(m->cfg);
 	n_fds = m->n_workers * m->cfg->n_services;
 	m->listen_fds = calloc(n_fds, sizeof(*m->listen_fds));
+	m->keeper = calloc(m->n_workers, sizeof(*m->keeper));
 	m->host_entry = calloc(m->cfg->n_addrs + 1, sizeof(*m->host_entry));
 	m->slots = calloc(m->n_workers, sizeof(*m->slots));
 	m->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
-	if (m->listen_fds == NULL || m->host_entry == NULL ||
-	    m->slots == NULL || m->loop == NULL)
+	if (m->listen_fds == NULL || m->keeper == NULL ||
+	    m->host_entry == NULL || m->slots == NULL || m->loop == NULL)
 		return false;
 	for (size_t i = 0; i < n_fds; i++)
 		m->listen_fds[i] = -1;
@@ -526,6 +566,7 @@ master_free(struct master **master)
 		ev_loop_destroy(m->loop);
 	}
 	free(m->listen_fds);
+	free(m->keeper);
 	free(m->host_entry);
 	free(m->slots);
 	free(m);

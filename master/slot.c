@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "shared/log.h"
-#include "worker/worker.h"
 
 #define SLOT_YOUNG_MS	1000	/* who dies before has not really lived */
 #define SLOT_PAUSE_MS	50	/* the first pause; each is twice the last */
@@ -27,7 +26,6 @@ struct slot {
 	const struct slot_common *common;
 	unsigned	 i;
 	int		 cpu;
-	const int	*listen_fds;
 	enum slot_state	 state;
 	pid_t		 pid;		/* 0: no worker */
 	int		 status;	/* of the worker that was reaped */
@@ -102,12 +100,13 @@ slot_be_worker(struct slot *s, int control, pid_t master,
 		.slot = s->i,
 		.cpu = s->cpu,
 		.control = control,
-		.listen_fds = s->listen_fds,
+		.listen_fds = s->common->listen_fds,
+		.n_slots = s->common->n_slots,
 		.host_entry = s->common->host_entry,
 	};
 	cpu_set_t set;
 
-	s->common->on_fork(s->common->data, s);
+	s->common->on_fork(s->common->data);
 	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
 		signal(ignored[i], SIG_IGN);
 	sigprocmask(SIG_SETMASK, mask, NULL);
@@ -256,10 +255,7 @@ slot_bury_stopping(struct slot *s)
 static enum slot_state
 slot_drain(struct slot *s)
 {
-	const char order = WORKER_DRAIN;
-
-	if (write(s->control, &order, 1) != 1)
-		log_warn("worker %u cannot be told to stop", s->i);
+	slot_order(s, WORKER_DRAIN, 0);
 	slot_arm(s, s->common->cfg->shutdown_timeout_ms + SLOT_SLACK_MS);
 	return SLOT_STOPPING;
 }
@@ -359,8 +355,7 @@ slot_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 }
 
 struct slot *
-slot_new(const struct slot_common *common, unsigned i, int cpu,
-    const int *listen_fds)
+slot_new(const struct slot_common *common, unsigned i, int cpu)
 {
 	struct slot *s = calloc(1, sizeof(*s));
 
@@ -369,7 +364,6 @@ slot_new(const struct slot_common *common, unsigned i, int cpu,
 	s->common = common;
 	s->i = i;
 	s->cpu = cpu;
-	s->listen_fds = listen_fds;
 	s->control = -1;
 	ev_init(&s->io, slot_on_control);
 	ev_init(&s->timer, slot_on_timer);
@@ -395,6 +389,18 @@ slot_reap(struct slot *s, pid_t pid, int status)
 	s->status = status;
 	slot_tell(s, SLOT_DIED);
 	return true;
+}
+
+void
+slot_order(struct slot *s, enum worker_order order, unsigned about)
+{
+	const unsigned char bytes[] = {
+		(unsigned char)order, (unsigned char)about
+	};
+
+	if (write(s->control, bytes, sizeof(bytes)) != sizeof(bytes))
+		log_warn("worker %u cannot be given the order '%c'", s->i,
+		    order);
 }
 
 void

@@ -14,6 +14,7 @@
 
 #include "shared/config.h"
 #include "shared/shm.h"
+#include "worker/worker.h"
 
 struct extload;
 struct slot;
@@ -46,25 +47,31 @@ struct slot_common {
 	struct extload	*const *ext;	/* one a service */
 	struct shm	*shm;		/* has reserved the slots */
 	const unsigned	*host_entry;	/* config.addrs -> hosts table */
+	const int	*listen_fds;	/* [n_slots][services], the caller's */
+	unsigned	 n_slots;
 
 	/* Called in a new worker before anything else, with all signals
 	 * blocked: let go of everything that is the master's, the loop
-	 * included, and of the other slots' sockets. */
-	void		 (*on_fork)(void *data, const struct slot *self);
+	 * included, and of its ways to the other workers. */
+	void		 (*on_fork)(void *data);
 	/* SLOT is in another state.  It may not be told anything from here. */
 	void		 (*on_change)(void *data, const struct slot *slot);
 	void		*data;
 };
 
 /* Slot I, empty; its workers are pinned to CPU (-1: to none) and listen on
- * LISTEN_FDS, one a service, which stay the caller's.  NULL: no memory. */
-struct slot *slot_new(const struct slot_common *common, unsigned i, int cpu,
-	    const int *listen_fds) MUST_CHECK;
+ * the listen_fds of I, and of those that they adopt.  NULL: no memory. */
+struct slot *slot_new(const struct slot_common *common, unsigned i, int cpu)
+	    MUST_CHECK;
 /* An empty slot. */
 void	 slot_free(struct slot **slot);
 
 /* What is meaningless in the slot's state is ignored. */
 void	 slot_tell(struct slot *slot, enum slot_event event);
+/* Give SLOT's worker, which is there, ORDER about slot ABOUT.  One that has
+ * died meanwhile, or hangs, misses it. */
+void	 slot_order(struct slot *slot, enum worker_order order,
+	    unsigned about);
 /* The child PID has ended with STATUS; false: it is none of this slot's. */
 bool	 slot_reap(struct slot *slot, pid_t pid, int status);
 /* In a worker: close what belongs to SLOT's (the loop is not touched). */

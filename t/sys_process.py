@@ -594,6 +594,35 @@ def test_P2_a_worker_that_dies_again_and_again(memcached):
         assert len(pauses) >= 10 and set(pauses[3:]) <= {"50", "100", "200"}
 
 
+def test_P2_new_clients_do_not_wait_for_a_worker_that_is_not_there(memcached):
+    """The other one adopts its socket, until the next one has tried its
+    backends: one of them keeps that from being soon."""
+    def n_served():
+        return len(re.findall(r"worker \d+ \(pid \d+\) serves", kv.logged()))
+
+    with Blackhole() as hole, \
+            Kvproxy([memcached, hole], workers=2) as kv:
+        kv.lose_workers = True
+        for victim in range(2):
+            before = n_served()
+            wait_for(kv.all_workers)
+            os.kill(kv.slots()[victim]["pid"], signal.SIGKILL)
+            clients = [kv.client() for _ in range(40)]
+            for c in clients:
+                c.ask_line(b"version\r\n")
+            assert n_served() == before
+            for c in clients:
+                c.close()
+            wait_for(lambda: n_served() == before + 1)
+        # It has been given back: each has its share again.
+        wait_for(lambda: kv.stat("curr_connections") == 1)
+        clients = [kv.client() for _ in range(60)]
+        for c in clients:
+            c.ask_line(b"version\r\n")
+        share = [kv.slots()[i]["curr_connections"] for i in (0, 1)]
+        assert min(share) > 10, share
+
+
 def test_P3_SIGKILL_of_the_master(memcached):
     """Workers gone, port free; the next start finds nothing in its way."""
     kv = Kvproxy([memcached], workers=2)

@@ -63,10 +63,9 @@ worker_run(const struct worker_birth *birth)
 }
 
 static void
-on_fork(void *data, const struct slot *self)
+on_fork(void *data)
 {
 	(void)data;
-	assert_ptr_equal(self, slot);
 	ev_loop_destroy(common.loop);
 	close(alive[0]);
 	slot_forget(slot);
@@ -132,7 +131,6 @@ cells(void)
 static int
 set_up(void **state)
 {
-	static const int no_fds[1];
 	char err[256];
 
 	(void)state;
@@ -147,7 +145,7 @@ set_up(void **state)
 	common.shm = shm_create(pid_file, err, sizeof(err));
 	common.on_fork = on_fork;
 	common.on_change = on_change;
-	slot = slot_new(&common, 3, -1, no_fds);
+	slot = slot_new(&common, 3, -1);
 	part = SERVE;
 	n_changes = n_spawned = 0;
 	if (common.shm == NULL || slot == NULL)

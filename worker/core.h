@@ -32,7 +32,6 @@ struct service {
 	void		*ext;		/* first argument of all of fn */
 	struct pool	*pool;		/* connections to the group's hosts */
 	struct route	*route;		/* key -> host */
-	struct listener	*listener;
 };
 
 STAILQ_HEAD(client_queue, client);
@@ -49,6 +48,8 @@ struct worker {
 	uint8_t		 room[KVP_ROOM + KVP_KEY_MAX + KVP_NOTE_MAX];
 	struct service	*services;
 	size_t		 n_services;
+	struct listener	**listeners;	/* [n_slots][n_services] */
+	bool		 adopts[SHM_WORKERS_MAX];	/* see WORKER_ADOPT */
 
 	/* this turn's */
 	struct backend_queue dirty_backends;	/* have bytes to send */
@@ -63,7 +64,7 @@ struct worker {
 	uint64_t	 next_client_id;
 	uint64_t	 write_mark;	/* see client.wrote_mark */
 	unsigned	 backends_unsettled;	/* not yet up or down */
-	bool		 serving;	/* the listeners are open */
+	bool		 serving;	/* our slot's listeners are open */
 	bool		 draining;
 	ev_prepare	 prepare;
 	ev_check	 check;

@@ -20,18 +20,27 @@ worker_stop(struct worker *w)
 	ev_break(w->loop, EVBREAK_ALL);
 }
 
+/* Start, stop or drain the listeners of SLOT. */
+static void
+worker_tell_listeners(struct worker *w, unsigned slot,
+    void (*tell)(struct listener *))
+{
+	size_t i;
+
+	for (i = 0; i < w->n_services; i++)
+		tell(w->listeners[slot * w->n_services + i]);
+}
+
 static void
 worker_serve(struct worker *w)
 {
 	char ready = WORKER_READY;
-	size_t i;
 
 	if (w->serving || w->draining)
 		return;
 	w->serving = true;
 	ev_timer_stop(w->loop, &w->settle_timer);
-	for (i = 0; i < w->n_services; i++)
-		listener_start(w->services[i].listener);
+	worker_tell_listeners(w, w->birth->slot, listener_start);
 	/* A master that does not listen is gone, which EOF will tell. */
 	if (write(w->birth->control, &ready, 1) != 1)
 		log_warn("worker %u: cannot report to the master",
@@ -81,13 +90,14 @@ static void
 worker_drain(struct worker *w)
 {
 	struct client *c;
-	size_t i;
+	unsigned i;
 
 	if (w->draining)
 		return;
 	w->draining = true;
-	for (i = 0; i < w->n_services; i++)
-		listener_drain(w->services[i].listener);
+	for (i = 0; i < w->birth->n_slots; i++)
+		if (i == w->birth->slot || w->adopts[i])
+			worker_tell_listeners(w, i, listener_drain);
 	ev_timer_set(&w->drain_timer,
 	    (double)w->birth->cfg->shutdown_timeout_ms / 1000., 0.);
 	ev_timer_start(w->loop, &w->drain_timer);
@@ -96,11 +106,47 @@ worker_drain(struct worker *w)
 	worker_client_gone(w);
 }
 
+/* Be the worker of a slot that has none, too, until it has one again. */
+static void
+worker_adopt(struct worker *w, unsigned slot)
+{
+	if (w->draining || slot == w->birth->slot)
+		return;
+	w->adopts[slot] = true;
+	worker_tell_listeners(w, slot, listener_start);
+}
+
+static void
+worker_return(struct worker *w, unsigned slot)
+{
+	if (!w->adopts[slot])
+		return;
+	w->adopts[slot] = false;
+	worker_tell_listeners(w, slot, listener_stop);
+}
+
+static void
+worker_obey(struct worker *w, enum worker_order order, unsigned slot)
+{
+	ASSERT(slot < w->birth->n_slots);
+	switch (order) {
+	case WORKER_DRAIN:
+		worker_drain(w);
+		break;
+	case WORKER_ADOPT:
+		worker_adopt(w, slot);
+		break;
+	case WORKER_RETURN:
+		worker_return(w, slot);
+		break;
+	}
+}
+
 static void
 worker_on_control(struct ev_loop *loop, ev_io *ev, int revents)
 {
 	struct worker *w = ev->data;
-	char orders[16];
+	unsigned char orders[16];	/* an even number */
 	ssize_t n, i;
 
 	(void)loop;
@@ -110,9 +156,8 @@ worker_on_control(struct ev_loop *loop, ev_io *ev, int revents)
 		log_warnx("worker %u: the master is gone", w->birth->slot);
 		worker_stop(w);
 	}
-	for (i = 0; i < n; i++)
-		if (orders[i] == WORKER_DRAIN)
-			worker_drain(w);
+	for (i = 0; i + 1 < n; i += 2)
+		worker_obey(w, (enum worker_order)orders[i], orders[i + 1]);
 }
 
 static bool
@@ -124,12 +169,29 @@ worker_init_service(struct worker *w, size_t i)
 	svc->cfg = &w->birth->cfg->services[i];
 	svc->fn = w->birth->ext[i]->fn;
 	svc->ext = w->birth->ext[i]->ext;
-	svc->listener = listener_new(svc, w->birth->listen_fds[i]);
 	svc->pool = pool_new(svc);
-	if (svc->listener == NULL || svc->pool == NULL)
+	if (svc->pool == NULL)
 		return false;
 	svc->route = route_new(svc);
 	return svc->route != NULL;
+}
+
+/* Ours, and those that we may have to adopt. */
+static bool
+worker_init_listeners(struct worker *w)
+{
+	size_t i, n = w->birth->n_slots * w->n_services;
+
+	w->listeners = calloc(n, sizeof(struct listener *));
+	if (w->listeners == NULL)
+		return false;
+	for (i = 0; i < n; i++) {
+		w->listeners[i] = listener_new(&w->services[i % w->n_services],
+		    w->birth->listen_fds[i]);
+		if (w->listeners[i] == NULL)
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -166,6 +228,8 @@ worker_init(struct worker *w, const struct worker_birth *birth)
 	for (i = 0; i < w->n_services; i++)
 		if (!worker_init_service(w, i))
 			return false;
+	if (!worker_init_listeners(w))
+		return false;
 	worker_backend_settled(w);
 	return true;
 }
@@ -182,8 +246,10 @@ worker_fini(struct worker *w)
 	for (i = 0; i < w->n_services; i++) {
 		pool_free(&w->services[i].pool);
 		route_free(&w->services[i].route);
-		listener_free(&w->services[i].listener);
 	}
+	for (i = 0; i < w->birth->n_slots * w->n_services; i++)
+		listener_free(&w->listeners[i]);
+	free(w->listeners);
 	turn_fini(w);
 	ev_timer_stop(w->loop, &w->linger_timer);
 	ev_timer_stop(w->loop, &w->drain_timer);

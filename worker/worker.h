@@ -19,13 +19,17 @@ struct worker_birth {
 	unsigned	 slot;		/* its slot in the segment */
 	int		 cpu;		/* pin to it, -1: none */
 	int		 control;	/* to the master; EOF: it is gone */
-	const int	*listen_fds;	/* one a service, in order */
+	const int	*listen_fds;	/* [n_slots][services], in order */
+	unsigned	 n_slots;
 	const unsigned	*host_entry;	/* config.addrs -> the hosts table */
 };
 
-/* What the master says down the control socket, a byte each. */
+/* What the master says down the control socket, two bytes each: the order, and
+ * the slot that it is about (0 where it is about none). */
 enum worker_order {
-	WORKER_DRAIN = 'd'	/* accept nothing more, answer, exit */
+	WORKER_DRAIN = 'd',	/* accept nothing more, answer, exit */
+	WORKER_ADOPT = 'a',	/* accept from the slot's sockets too */
+	WORKER_RETURN = 'r'	/* no longer: it has a worker again */
 };
 
 /* What a worker says up its control socket, a byte each. */
