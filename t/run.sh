@@ -1,6 +1,7 @@
 #!/bin/sh
 # run.sh: install what is missing, build twice (plain, and with the address
-# and undefined-behaviour sanitizers), run every test in both, and lint.
+# and undefined-behaviour sanitizers), run every test in both, lint, install,
+# and pack a tarball.
 # The last line is "N passed, N failed"; a skipped test counts as failed.
 # (netbase: a bare Debian knows no localhost.)
 set -eu
