@@ -189,11 +189,12 @@ command_put_failure(uint8_t *p, enum kvp_fail why, const char *host)
 		[KVP_FAIL_QUEUE_FULL] = "has too many requests waiting",
 		[KVP_FAIL_MEMORY] = "out of memory",
 		[KVP_FAIL_UNSUPPORTED] = "cannot be asked this in its protocol",
-		[KVP_FAIL_UNREAD] = "too much is left unread",
+		[KVP_FAIL_UNREAD] = "too many answers are left unread",
 		[KVP_FAIL_BACKUP] = "did not take the copy, "
 		    "the value is on the primary only"
 	};
 
+	/* Those that are no fault of the host's do not name it. */
 	if (why != KVP_FAIL_NO_HOST && why != KVP_FAIL_MEMORY &&
 	    why != KVP_FAIL_UNREAD) {
 		if (host == NULL)
