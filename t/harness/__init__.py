@@ -7,9 +7,10 @@ loop (Kvproxy.tick).
 
 from harness.daemon import ASAN, BUILD, SLACK, Kvproxy, cpu_seconds, rss_bytes
 from harness.fake import FakeBackend
-from harness.net import Client, Closed, free_port, is_refused, wait_for
+from harness.net import (Client, Closed, free_port, freeze, is_refused, thaw,
+                         wait_for)
 from harness.servers import Blackhole, Memcached
 
 __all__ = ["ASAN", "BUILD", "SLACK", "Blackhole", "Client", "Closed",
            "FakeBackend", "Kvproxy", "Memcached", "cpu_seconds", "free_port",
-           "is_refused", "rss_bytes", "wait_for"]
+           "freeze", "is_refused", "rss_bytes", "thaw", "wait_for"]

@@ -62,17 +62,19 @@ class Kvproxy:
     shared segment left."""
 
     def __init__(self, backends, core=None, service=None, workers=1,
-                 port=None, folder=None):
+                 port=None, folder=None, program=PROGRAM):
         self.port = port or free_port()
         self.hosts = ["%s:%d" % (HOST, getattr(b, "port", b))
                       for b in backends]
         self.workers = workers
+        self.program = program
         self.own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="kvproxy-t-")
         self.ini = self.path("kvproxy.ini")
         self.pid_file = self.path("kvproxy.pid")
         self.log = self.path("kvproxy.log")
         self.stderr = self.path("stderr")
+        self.env = {}
         self.lose_workers = False	# the test kills some itself
         self.proc = None
         self.segments = set()
@@ -103,7 +105,7 @@ class Kvproxy:
 
     def run(self, *args, **kwargs):
         """Run the program to its end, with this configuration."""
-        return subprocess.run([PROGRAM, "-c", self.ini] + list(args),
+        return subprocess.run([self.program, "-c", self.ini] + list(args),
                               cwd=self.folder, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               universal_newlines=True, timeout=20,
@@ -112,7 +114,7 @@ class Kvproxy:
     def environment(self):
         # A dying worker's report must not depend on where stderr goes.
         options = "log_path=%s:quarantine_size_mb=16" % self.path("sanitizer")
-        return dict(os.environ, ASAN_OPTIONS=options, UBSAN_OPTIONS=options +
+        return dict(os.environ, **self.env, ASAN_OPTIONS=options, UBSAN_OPTIONS=options +
                     ":print_stacktrace=1:halt_on_error=1")
 
     def start(self):
@@ -120,7 +122,7 @@ class Kvproxy:
             if os.path.exists(self.log) else 0
         with open(self.stderr, "ab") as err:
             self.proc = subprocess.Popen(
-                [PROGRAM, "-c", self.ini], cwd=self.folder,
+                [self.program, "-c", self.ini], cwd=self.folder,
                 stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                 env=self.environment())
         wait_for(self.is_serving, what="kvproxy to serve")

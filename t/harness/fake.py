@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 
-from harness.net import HOST, free_port
+from harness.net import HOST, fill_backlog, free_port
 
 META, TEXT = "meta", "text"
 _STORES = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
@@ -207,6 +207,8 @@ class FakeBackend:
                                      rcvbuf)
         self.listener.bind((HOST, self.port))
         self.listener.listen(128)
+        self.deaf = False
+        self.fillers = []
         self.thread = threading.Thread(target=self._accept, daemon=True)
         self.thread.start()
 
@@ -216,9 +218,20 @@ class FakeBackend:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
+            if self.deaf:
+                self.fillers.append(sock)
+                return
             conn = Conn(self, sock, len(self.conns))
             self.conns.append(conn)
             conn.thread.start()
+
+    def deafen(self):
+        """Accept nobody from now on: connecting hangs."""
+        self.deaf = True
+        self.listener.listen(0)
+        self.fillers.append(socket.create_connection((HOST, self.port)))
+        self.thread.join()
+        self.fillers += fill_backlog(self.port)
 
     def greeting(self, line):
         if line == b"mn":
@@ -271,7 +284,7 @@ class FakeBackend:
             pass
         self.listener.close()
         self.thread.join()
-        for conn in self.conns:
+        for conn in self.conns + self.fillers:
             conn.close()
 
     def __exit__(self, exc_type, *exc):

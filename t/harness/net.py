@@ -1,7 +1,9 @@
 """Ports, waiting, and a client that reads exact bytes."""
 
 import errno
+import os
 import random
+import signal
 import socket
 import struct
 import time
@@ -48,6 +50,33 @@ def wait_for(predicate, timeout=10, what=None):
                 timeout, what or getattr(predicate, "__name__", predicate),
                 got))
         time.sleep(0.002)
+
+
+def freeze(pid):
+    """Stop PID as a debugger would; back when all its threads stand."""
+    def state():
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: state() == "T", what="SIGSTOP")
+
+
+def thaw(pid):
+    os.kill(pid, signal.SIGCONT)
+
+
+def fill_backlog(port):
+    """Connect to PORT, where nobody accepts, until connecting hangs; returns
+    the sockets to keep."""
+    fillers = []
+    while True:
+        s = socket.socket()
+        s.settimeout(0.2)
+        fillers.append(s)
+        try:
+            s.connect((HOST, port))
+        except socket.timeout:
+            return fillers
 
 
 class Closed(AssertionError):

@@ -5,7 +5,8 @@ import signal
 import socket
 import subprocess
 
-from harness.net import HOST, Client, free_port, is_refused, wait_for
+from harness.net import (HOST, Client, fill_backlog, free_port, freeze,
+                         is_refused, thaw, wait_for)
 
 PROGRAM = "/usr/bin/memcached"
 
@@ -39,13 +40,10 @@ class Memcached:
         self.proc.wait()
 
     def freeze(self):
-        """Stop it as a debugger would; back when all its threads stand."""
-        self.signal(signal.SIGSTOP)
-        wait_for(lambda: open("/proc/%d/stat" % self.proc.pid).read()
-                 .rsplit(")", 1)[1].split()[0] == "T", what="SIGSTOP")
+        freeze(self.proc.pid)
 
     def thaw(self):
-        self.signal(signal.SIGCONT)
+        thaw(self.proc.pid)
 
     def client(self):
         return Client(self.port)
@@ -74,19 +72,7 @@ class Blackhole:
         self.listener = socket.socket()
         self.listener.bind((HOST, self.port))
         self.listener.listen(0)
-        self.fillers = []
-        while self._fill():
-            pass
-
-    def _fill(self):
-        s = socket.socket()
-        s.settimeout(0.2)
-        self.fillers.append(s)
-        try:
-            s.connect((HOST, self.port))
-        except socket.timeout:
-            return False
-        return True
+        self.fillers = fill_backlog(self.port)
 
     def __enter__(self):
         return self
