@@ -260,6 +260,64 @@ input_rest_takes_only_what_it_needs(void **state)
 }
 
 static void
+input_does_not_pin_a_large_buffer_for_a_few_bytes(void **state)
+{
+	static const struct {
+		size_t	 frame, rest, cap;
+	} rows[] = {
+		{ 1000000, 2, 256 }, { 1000000, 5000, 8192 },
+		{ 300000, 2, 256 }, { 2000000, 300, 512 },
+		/* Not far larger than what is left: it stays. */
+		{ 300000, 100000, 524288 },
+	};
+	struct buf_pool *pool = *state;
+	struct input in = { NULL, 0, 0 };
+	uint8_t *p;
+	size_t i;
+	int greedy;
+
+	for (i = 0; i < 2 * ARRAY_LEN(rows); i++) {
+		const size_t frame = rows[i / 2].frame, rest = rows[i / 2].rest;
+
+		greedy = (int)i & 1;
+		assert_true(input_room(pool, &in, frame + rest, &p) >=
+		    frame + rest);
+		memset(p, 'f', frame);
+		memset(p + frame, 'r', rest);
+		in.len = (uint32_t)(frame + rest);
+		input_eat(&in, frame);
+		assert_true(input_settle(pool, &in, rest + 1, greedy));
+		assert_int_equal(in.lease->cap, rows[i / 2].cap);
+		assert_int_equal(in.len, rest);
+		assert_int_equal(input_bytes(&in)[0], 'r');
+		assert_int_equal(input_bytes(&in)[rest - 1], 'r');
+		input_clear(pool, &in);
+	}
+}
+
+/* Where nobody knows how long a frame will be, there is always room for more
+ * than the next byte. */
+static void
+input_of_unknown_length_has_room_to_grow(void **state)
+{
+	struct buf_pool *pool = *state;
+	struct input in = { NULL, 0, 0 };
+	unsigned times = 0;
+	size_t room;
+	uint8_t *p;
+
+	while (in.len < 5000000) {
+		room = input_room(pool, &in, in.len + 1, &p);
+		assert_true(room > 0);
+		memset(p, 'k', room);
+		in.len += (uint32_t)MIN(room, (size_t)BUF_SCRATCH);
+		assert_true(input_settle(pool, &in, in.len + 1, false));
+		assert_true(++times < 60);
+	}
+	input_clear(pool, &in);
+}
+
+static void
 input_does_not_write_over_referenced_bytes(void **state)
 {
 	struct buf_pool *pool = *state;
@@ -296,6 +354,9 @@ main(void)
 		cmocka_unit_test(chain_splice_moves_all),
 		cmocka_unit_test(input_collects_a_frame_however_it_is_cut),
 		cmocka_unit_test(input_rest_takes_only_what_it_needs),
+		cmocka_unit_test(
+		    input_does_not_pin_a_large_buffer_for_a_few_bytes),
+		cmocka_unit_test(input_of_unknown_length_has_room_to_grow),
 		cmocka_unit_test(input_does_not_write_over_referenced_bytes),
 	};
 
