@@ -318,6 +318,53 @@ def test_every_request_is_counted_once(memcached):
         assert kv.stat("bad_requests") == 1
 
 
+def test_hits_are_those_of_reads(proxy):
+    """What a touch or a gat finds is a write that was done; of a flush_all
+    every host's answer is."""
+    def counts():
+        stats = proxy.stats()
+        return [stats[k] for k in ("get_hits", "get_misses", "stored",
+                                   "not_stored", "reply_errors")]
+
+    with proxy.client() as c:
+        store(c, b"k", b"v")
+        c.ask(b"delete none\r\n", b"NOT_FOUND\r\n")
+        for request, grown in (
+                (b"get k\r\n", [1, 0, 0, 0, 0]),
+                (b"gets k none\r\n", [1, 1, 0, 0, 0]),
+                (b"gat 0 k\r\n", [0, 0, 1, 0, 0]),
+                (b"gats 0 k none\r\n", [0, 0, 1, 1, 0]),
+                (b"touch k 0\r\n", [0, 0, 1, 0, 0]),
+                (b"touch none 0\r\n", [0, 0, 0, 1, 0]),
+                (b"incr k 1\r\n", [0, 0, 0, 0, 1]),
+                (b"flush_all\r\n", [0, 0, 1, 0, 0])):
+            before = counts()
+            c.ask_line(request + b"version\r\n")
+            c.recv_until(proxy.version())
+            assert [b - a for a, b in zip(before, counts())] == grown, \
+                request
+
+
+def test_a_late_reply_counts_as_that_alone():
+    """It is no hit, though its request goes on with its next key."""
+    gate = threading.Event()
+    with FakeBackend(script=lambda conn, req: gate.wait(20) and None) \
+            as fake, Kvproxy([fake], core={"recv_timeout": 400,
+                                           "client_window": 1,
+                                           "read_failure": "miss"}) as kv, \
+            kv.client() as c:
+        fake.store.update({b"a": b"too late", b"b": b"in time"})
+        c.send(b"get a b\r\n")
+        wait_for(lambda: kv.backend(fake, "requests") == 2)
+        gate.set()
+        c.expect(item(b"b", b"in time") + b"END\r\n")
+        stats = kv.stats()
+        want = {"late_replies": 1, "get_hits": 1, "get_misses": 0,
+                "fail_timeout": 1, "failed_as_miss": 1, "failed_requests": 0}
+        assert {k: stats[k] for k in want} == want
+        assert kv.backend(fake, "failed") == 1
+
+
 def test_a_closed_client_has_a_counted_reason(memcached):
     """Every close has its counter."""
     with Kvproxy([memcached]) as kv:

@@ -8,15 +8,17 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
 import pytest
 
 from harness import (ASAN, BUILD, SLACK, Blackhole, Client, Closed,
-                     FakeBackend, Kvproxy, Memcached, free_port, is_refused,
-                     wait_for)
+                     FakeBackend, Kvproxy, Memcached, free_port, freeze,
+                     is_refused, thaw, wait_for)
 from harness.daemon import PROGRAM, is_alive
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -241,6 +243,48 @@ def test_stop_answers_what_is_in_flight():
         kv.wait_end()
         assert not any(map(is_alive, workers))
         assert fake.store[b"j"] == b"j"
+
+
+def unacknowledged(sock):
+    """Bytes that were sent and are not in the other side's socket."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ,
+                                          bytes(4)))[0]
+
+
+@pytest.mark.parametrize("n, request_, reply", [
+    (1, b"set k 0 0 600000\r\n%s\r\n" % (b"x" * 600000), b"STORED\r\n"),
+    (300, b"set k 0 0 1000\r\n%s\r\n" % (b"x" * 1000), b"STORED\r\n"),
+    (30000, b"get none\r\n", b"END\r\n")],
+    ids=["a large set", "300 sets", "30000 gets"])
+def test_stop_answers_all_that_had_come(memcached, n, request_, reply):
+    """It is in the worker's socket when the order to stop comes, and the
+    worker has read none of it."""
+    warm = b"set k 0 0 1000000\r\n%s\r\n" % (b"x" * 1000000)
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        # So that the socket takes much at once.
+        for _ in range(40):
+            c.ask(warm, b"STORED\r\n")
+        pid = kv.worker_pids()[0]
+        freeze(pid)
+        try:
+            assert c.send_some(request_ * n) == len(request_) * n
+            wait_for(lambda: unacknowledged(c.sock) == 0)
+            os.kill(kv.pid, signal.SIGTERM)
+            wait_for(lambda: "told to stop" in kv.logged())
+        finally:
+            thaw(pid)
+        assert c.eof() == reply * n
+        kv.wait_end()
+
+
+def test_stop_does_not_call_an_idle_client_a_request_in_flight(memcached):
+    """One that does not close its side, when all it asked for is answered."""
+    with Kvproxy([memcached], core={"shutdown_timeout": 0.3}) as kv, \
+            kv.client() as c:
+        c.ask(b"get none\r\n", b"END\r\n")
+        kv.stop()
+        assert "in flight" not in kv.logged()
+        assert c.eof() == b""
 
 
 def test_stop_waits_no_longer_than_shutdown_timeout():

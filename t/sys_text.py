@@ -1,5 +1,6 @@
 """The text protocol, hostile and ordinary: exact bytes, however cut."""
 
+import contextlib
 import re
 
 import pytest
@@ -99,6 +100,7 @@ ROWS = [
     close("T16 DELETE", b"DELETE HTTP/1.1\r\n", b""),
     close("T16 HEAD", b"HEAD / HTTP/1.1\r\n", b""),
     close("T16 POST", b"POST / HTTP/1.1\r\n", b""),
+    close("T16 nothing but HTTP/1.1", b"HTTP/1.1\r\n", b""),
     close("T17 quit", b"version\r\nquit\r\nversion\r\n", VERSION,
           same=True),
     close("T17 junk after quit", b"version\r\nquit\r\n\n", VERSION,
@@ -157,6 +159,7 @@ ROWS = [
     Row("T32 verbosity noreply", b"verbosity noreply\r\nversion\r\n",
         VERSION),
     Row("T32 verbosity 1", b"verbosity 1\r\n", b"OK\r\n"),
+    Row("T32 verbosity 2^32", b"verbosity 4294967296\r\n", b"OK\r\n"),
     Row("T32 stats noreply", b"stats noreply\r\n", b"ERROR\r\n"),
     Row("T34 lru mode", b"lru mode\r\n", b"ERROR\r\n"),
     Row("T34 slabs automove", b"slabs automove invalid\r\n", b"ERROR\r\n",
@@ -170,6 +173,17 @@ ROWS = [
     Row("flags 2^32", b"set k 4294967296 0 2\r\nhi\r\n", BAD, same=False,
         gone=[b"k"]),
     Row("flags -1", b"set k -1 0 2\r\nhi\r\n", BAD, same=False),
+    Row("bget is a get", b"bget k none\r\n",
+        item(b"k", b"v") + b"END\r\n", setup=store(b"k", b"v")),
+    Row("0x80 at the start of a later line",
+        b"version\r\n\x80\x01\0\x01\r\nversion\r\n",
+        VERSION + b"ERROR\r\n" + VERSION, same=False),
+    Row("the least exptime", b"set k 0 -9223372036854775808 2\r\nhi\r\n"
+        b"touch none -9223372036854775808\r\n",
+        b"STORED\r\nNOT_FOUND\r\n"),
+    Row("an exptime below the least",
+        b"set k 0 -9223372036854775809 2\r\nhi\r\n", BAD, same=False,
+        gone=[b"k"]),
     Row("negative exptime", b"set k 0 -1 2\r\nhi\r\nget k\r\n",
         b"STORED\r\nEND\r\n"),
 ]
@@ -225,7 +239,7 @@ def test_the_row_says_what_memcached_says(memcached, direct, row):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
-def test_row_whole(proxy, direct, row):
+def test_T33_row_whole(proxy, direct, row):
     prepare(direct, row)
     with proxy.client() as c:
         c.send_to_closing(row.input)
@@ -233,7 +247,7 @@ def test_row_whole(proxy, direct, row):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
-def test_row_byte_by_byte(proxy, direct, row):
+def test_T33_row_byte_by_byte(proxy, direct, row):
     prepare(direct, row)
     with proxy.client() as c:
         for i in range(len(row.input)):
@@ -245,7 +259,7 @@ def test_row_byte_by_byte(proxy, direct, row):
 
 @pytest.mark.parametrize("row", [r for r in ROWS if len(r.input) <= MAX_BIND],
                          ids=lambda r: r.name)
-def test_row_at_every_cut(proxy, direct, row):
+def test_T33_row_at_every_cut(proxy, direct, row):
     for cut in range(1, len(row.input)):
         prepare(direct, row)
         with proxy.client() as c:
@@ -384,6 +398,22 @@ def test_T29_the_worst_host_wins_and_is_named():
         line = c.ask_line(b"flush_all\r\n")
         assert line.startswith(b"SERVER_ERROR ")
         assert fake.name.encode() in line
+        c.ask(b"version\r\n", kv.version())
+
+
+def test_T29_of_70_hosts_the_one_that_fails_is_told():
+    """By its name, or as one of the others behind the first ones."""
+    with contextlib.ExitStack() as stack:
+        fakes = [stack.enter_context(FakeBackend()) for _ in range(70)]
+        kv = stack.enter_context(Kvproxy(fakes))
+        c = stack.enter_context(kv.client())
+        c.ask(b"flush_all\r\n", b"OK\r\n")
+        for i, told in ((68, b"others"), (5, fakes[5].name.encode())):
+            fakes[i].stop()
+            wait_for(lambda: kv.backend(fakes[i], "connected") == 0)
+            line = c.ask_line(b"flush_all\r\n")
+            assert line.startswith(b"SERVER_ERROR ") and told in line
+            assert fakes[63].name.encode() not in line
         c.ask(b"version\r\n", kv.version())
 
 
