@@ -236,6 +236,7 @@ extload_follows_links_to_the_file_that_counts(void **state)
 	assert_int_equal(unlink(link), 0);
 }
 
+/* Row X1. */
 static void
 extload_refuses_a_missing_file(void **state)
 {
@@ -271,6 +272,7 @@ extload_refuses_a_folder(void **state)
 	assert_int_equal(rmdir(so), 0);
 }
 
+/* Row X1. */
 static void
 extload_refuses_what_is_not_elf(void **state)
 {
@@ -285,6 +287,7 @@ extload_refuses_what_is_not_elf(void **state)
 	assert_refused("file too short");
 }
 
+/* Row X1. */
 static void
 extload_refuses_another_machines(void **state)
 {
@@ -297,6 +300,7 @@ extload_refuses_another_machines(void **state)
 	assert_refused("invalid ELF header");
 }
 
+/* Row X13. */
 static void
 extload_refuses_what_others_can_write(void **state)
 {
@@ -314,7 +318,7 @@ extload_refuses_what_others_can_write(void **state)
 	assert_refused("its folder can be written by others");
 }
 
-/* Only root can give a file away. */
+/* Row X13; only root can give a file away. */
 static void
 extload_refuses_what_belongs_to_others(void **state)
 {
@@ -332,6 +336,7 @@ extload_refuses_what_belongs_to_others(void **state)
 	    "nor the one that starts kvproxy");
 }
 
+/* Row X2. */
 static void
 extload_refuses_what_has_no_table(void **state)
 {
@@ -341,6 +346,7 @@ extload_refuses_what_has_no_table(void **state)
 	assert_refused("undefined symbol: kvp_extension");
 }
 
+/* Row X12. */
 static void
 extload_refuses_what_needs_a_function_nobody_has(void **state)
 {
@@ -350,6 +356,7 @@ extload_refuses_what_needs_a_function_nobody_has(void **state)
 	assert_refused("undefined symbol: ext_nobody_has_this");
 }
 
+/* Row X3. */
 static void
 extload_refuses_a_spoilt_table(void **state)
 {

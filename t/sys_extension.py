@@ -1,0 +1,88 @@
+"""Extensions that misbehave: what the worker believes, and what it does not."""
+
+import os
+import shutil
+
+import pytest
+
+from harness import (BUILD, Client, Closed, FakeBackend, Kvproxy, free_port,
+                     wait_for)
+
+
+class Hostile(Kvproxy):
+    """A kvproxy with a second service, at hostile_port, whose extension is
+    t/ext_hostile.c."""
+
+    def __init__(self, backends, **kwargs):
+        super().__init__(backends, **kwargs)
+        self.hostile_port = free_port()
+        for path in ("ext/memcached.so", "t/ext_hostile.so"):
+            name = self.path(os.path.basename(path))
+            shutil.copy(os.path.join(BUILD, path), name)
+            os.chmod(name, 0o644)
+        with open(self.ini) as f:
+            lines = f.read()
+        with open(self.ini, "w") as f:
+            f.write(lines.replace("[kvproxy]\n", "[kvproxy]\next_path=%s\n" %
+                                  self.folder, 1))
+            f.write("[hostile]\nextension=ext_hostile.so\nhosts=group\n"
+                    "port=%d\n" % self.hostile_port)
+
+    def hostile(self):
+        return Client(self.hostile_port)
+
+
+def answers(client):
+    try:
+        client.ask(b"ok\n", b"OK\r\n")
+        return True
+    except (Closed, ConnectionError):
+        return False
+
+
+@pytest.mark.parametrize("fault, counter", [
+    (b"negative", "close_bad"), (b"endless", "close_too_long")])
+def test_X5_X8_a_client_that_cannot_be_followed_is_closed(fault, counter):
+    with FakeBackend() as fake, Hostile([fake]) as kv, kv.hostile() as c, \
+            kv.hostile() as other:
+        c.send(b"ok\n" + fault + b"\nok\n")
+        assert c.eof() == b"OK\r\n"
+        c.close()
+        wait_for(lambda: kv.stat(counter) == 1)
+        assert answers(other)
+
+
+@pytest.mark.parametrize("fault", [
+    b"negative", b"past-the-end", b"body-past-the-end", b"no-progress",
+    b"endless"])
+def test_X5_X7_X8_a_reply_that_cannot_be_is_a_desync(fault):
+    """More than there is, a body outside of it, a need that has no end."""
+    with FakeBackend() as fake, Hostile([fake]) as kv, kv.hostile() as c:
+        c.ask(b"get good\n", b"OK\r\n")
+        c.ask(b"get " + fault + b"\n", b"FAILED\r\n")
+        c.ask(b"get good\n", b"OK\r\n")
+        assert kv.backend(fake, "desyncs") == 1
+        assert kv.stat("fail_protocol") == 1
+
+
+@pytest.mark.parametrize("fault", [
+    b"past the end", b"no progress", b"key elsewhere", b"key past the end",
+    b"no room", b"abort"])
+def test_X4_X5_X7_X9_a_broken_extension_costs_its_worker_alone(fault):
+    """What no sane extension does is not worked around: the worker dies, the
+    others serve, and there is a new one."""
+    with FakeBackend() as fake, Hostile([fake], workers=2) as kv:
+        kv.lose_workers = kv.asserts = True
+        clients = [kv.hostile() for _ in range(20)]
+        assert all(answers(c) for c in clients)
+        before = set(kv.worker_pids())
+        clients[0].send(fault + b"\n")
+        assert clients[0].eof() == b""
+        wait_for(lambda: len(set(kv.worker_pids()) - before) == 1)
+        assert len(before & set(kv.worker_pids())) == 1
+        assert 0 < sum(answers(c) for c in clients[1:]) < 20
+        wait_for(lambda: "killed by signal 6" in kv.logged())
+        for c in clients:
+            c.close()
+        with kv.hostile() as c:
+            assert answers(c)
