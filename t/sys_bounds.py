@@ -10,6 +10,7 @@ from harness import (ASAN, BUILD, Closed, FakeBackend, Kvproxy, Memcached,
 
 MIB = 1024 * 1024
 FAIL = b"SERVER_ERROR "
+FAULTY = os.path.join(BUILD, "t", "fault_calls")
 
 
 def item(key, value):
@@ -133,6 +134,29 @@ def test_a_long_line_that_comes_in_small_pieces_costs_little():
         assert kv.stat("get_misses") == len(keys)
 
 
+def test_replies_to_a_full_socket_cost_no_futile_send():
+    """Once it was found full, nothing is sent before there is room."""
+    value = b"x" * 20000
+    with FakeBackend() as fake:
+        fake.store[b"k"] = value
+        kv = Kvproxy([fake], program=FAULTY)
+        kv.env["KVPROXY_FUTILE"] = path = kv.path("futile")
+        with kv, kv.client(rcvbuf=4096) as deaf:
+            n = 0
+            while not os.path.exists(path):
+                n += 1
+                deaf.send(b"get k\r\n")
+                wait_for(lambda: kv.stat("get_hits") == n)
+                kv.tick()
+            before = os.path.getsize(path)
+            for i in range(40):
+                deaf.send(b"get none\r\n")
+                wait_for(lambda: kv.stat("get_misses") == i + 1)
+            assert os.path.getsize(path) == before
+            deaf.expect((item(b"k", value) + b"END\r\n") * n +
+                        b"END\r\n" * 40)
+
+
 # No memory
 
 
@@ -160,7 +184,7 @@ def test_P16_whichever_malloc_fails_no_value_is_taken_for_a_command(dialect):
         direct.ask(store(b"canary", b"x"), b"STORED\r\n")
         for nth in range(1, 100):
             kv = Kvproxy([m], service={"backend_proto": dialect},
-                         program=os.path.join(BUILD, "t", "fault_malloc"))
+                         program=FAULTY)
             fault = kv.path("fault")
             kv.env["KVPROXY_FAULT"] = fault
             with kv, kv.client() as c1, kv.client() as c2:
