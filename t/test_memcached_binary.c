@@ -991,7 +991,7 @@ binary_says_failures_to_the_quiet_too(void **state)
 		{ "11|" STORE "|k|abc|7", KVP_FAIL_NO_HOST, NULL,
 		    "11 0086|||no server for this key|0" },
 		{ "14||k||", KVP_FAIL_UNREAD, "h:1",
-		    "14 0086|||too much is left unread|0" },
+		    "14 0086|||too many answers are left unread|0" },
 		{ "15|" COUNT "|k||", KVP_FAIL_MEMORY, "h:1",
 		    "15 0082|||Out of memory|0" },
 		{ "00||a b||", KVP_FAIL_UNSUPPORTED, "h:1", "00" INVALID },

@@ -430,7 +430,7 @@ text_says_who_failed_and_how(void **state)
 		{ "get k\r\n", KVP_FAIL_UNSUPPORTED, "h:1", "SERVER_ERROR "
 		    "h:1 cannot be asked this in its protocol\r\n" },
 		{ "get k\r\n", KVP_FAIL_UNREAD, "h:1",
-		    "SERVER_ERROR too much is left unread\r\n" },
+		    "SERVER_ERROR too many answers are left unread\r\n" },
 		{ "delete k\r\n", KVP_FAIL_BACKUP, "h:1", "SERVER_ERROR "
 		    "h:1 did not take the copy, "
 		    "the value is on the primary only\r\n" },
