@@ -164,12 +164,14 @@ enum kvp_fail {
 /* What a reply calls for besides being rendered: a sum of these. */
 enum kvp_follow {
 	KVP_FOLLOW_NONE = 0,
-	/* One more leg to the same host, whose reply nobody awaits. */
+	/* One more leg to the same host, whose reply no client sees. */
 	KVP_FOLLOW_ASIDE = 1,
-	/* After that: ask for the same key again, its step one higher.  This
+	/* The client is answered when that leg has been. */
+	KVP_FOLLOW_HOLD = 2,
+	/* Behind it: ask for the same key again, its step one higher.  This
 	 * reply is forgotten and the next one answers.  Only of what may be
 	 * asked again and has no body. */
-	KVP_FOLLOW_AGAIN = 2
+	KVP_FOLLOW_AGAIN = 4
 };
 
 /* What became of a write whose effect is to be copied. */

@@ -399,11 +399,11 @@ meta_shows_who_may_recache(void **state)
 		{ "mg k T30\r\n", 0, "HD O7 W X\r\n", KVP_FOLLOW_NONE, "" },
 		{ "mg k N30\r\n", 0, "HD O7 W\r\n", KVP_FOLLOW_NONE, "" },
 		{ "mg k v\r\n", 0, "VA 65537 O7 X W\r\n",
-		    KVP_FOLLOW_ASIDE, "mg k c O7\r\n" },
+		    KVP_FOLLOW_ASIDE | KVP_FOLLOW_HOLD, "mg k c O7\r\n" },
 		{ "mg k c v\r\n", 0, "VA 65537 c5 O7 X W\r\n",
 		    KVP_FOLLOW_ASIDE, "md k C5 I O7\r\n" },
 		{ "mg k f\r\n", 0, "HD f4294967296 O7 X W\r\n",
-		    KVP_FOLLOW_ASIDE, "mg k c O7\r\n" },
+		    KVP_FOLLOW_ASIDE | KVP_FOLLOW_HOLD, "mg k c O7\r\n" },
 		{ "mg k R9 c v\r\n", 0, "VA 65537 c5 O7 W\r\n",
 		    KVP_FOLLOW_NONE, "" },
 	};

@@ -113,7 +113,7 @@ legs_may_retry(const struct backend *b, const struct leg *leg)
 
 	return leg->req->cmd.class == KVP_READ && !leg->retried &&
 	    !leg->has_body && !leg->abandoned && c != NULL &&
-	    !leg->req->done &&
+	    !leg->req->whole &&
 	    c->wrote_mark != b->w->write_mark &&
 	    b->w->now_us - leg->queued_us < backend_recv_timeout_us(b);
 }

@@ -27,6 +27,8 @@ _Static_assert(COUNTER_FAIL_BACKUP - COUNTER_FAIL_NO_HOST ==
  * The lives of requests and legs.
  */
 
+static void	request_unhold(struct request *req);
+
 static struct request *
 request_new(struct service *svc, struct client *c, const struct kvp_cmd *cmd,
     struct kvp_slice note)
@@ -75,14 +77,17 @@ request_drop_items(struct request *req)
 	lease_put(bufs, &req->items);
 }
 
-/* Free REQ when neither client nor leg has it any more. */
+/* Free REQ when neither client nor leg has it any more, and nothing that its
+ * answer waits for. */
 static void
 request_release(struct request *req)
 {
 	struct worker *w = req->svc->w;
 
-	if (req->client != NULL || req->n_legs > 0)
+	if (req->client != NULL || req->n_legs > 0 || req->n_holds > 0)
 		return;
+	if (req->holds != NULL)
+		request_unhold(req->holds);
 	chain_clear(&w->bufs, &req->reply);
 	request_drop_items(req);
 	if (req->note != NULL)
@@ -176,7 +181,8 @@ request_chain(struct request *req)
 	bool whole = (req->cmd.flags & KVP_CMD_MANY) == 0 &&
 	    req->cmd.class != KVP_EVERY;
 
-	if (req->committed || (whole && request_is_next(req)))
+	if (req->committed ||
+	    (whole && request_is_next(req) && req->n_holds == 0))
 		return &req->client->out;
 	return &req->reply;
 }
@@ -221,12 +227,24 @@ request_done(struct request *req)
 {
 	struct client *c = req->client;
 
-	req->done = true;
+	req->whole = true;
+	req->done = req->n_holds == 0;
 	/* One that failed early leaves its other keys unasked. */
 	if (c->feeding == req)
 		c->feeding = NULL;
-	if (request_is_next(req))
+	if (req->done && request_is_next(req))
 		request_deliver(c);
+}
+
+/* One thing less that REQ's answer waits for. */
+static void
+request_unhold(struct request *req)
+{
+	req->n_holds--;
+	if (req->client != NULL && req->whole && !req->done)
+		request_done(req);
+	else
+		request_release(req);
 }
 
 /* Take back what was rendered of REQ and has not gone out. */
@@ -365,7 +383,7 @@ request_end_part(struct request *req, size_t len)
 		return false;
 	req->n_ended++;
 	client_leg_ended(req->client, len);
-	return !req->done;
+	return !req->whole;
 }
 
 static void
@@ -459,10 +477,11 @@ request_feed(struct request *req, const struct kvp_key *key, struct lease *src)
 	request_issue_key(req, key, src);
 }
 
-/* A command of one's own on the leg's connection, whose reply nobody awaits. */
+/* A command of one's own on the leg's connection; the answer of HOLDS, which
+ * may be NULL, waits for its reply. */
 static void
 request_ask_aside(struct backend *b, const struct kvp_key *key,
-    const struct kvp_cmd *cmd)
+    const struct kvp_cmd *cmd, struct request *holds)
 {
 	const struct kvp_key first = { .key = key->key };
 	struct service *svc = b->svc;
@@ -472,6 +491,10 @@ request_ask_aside(struct backend *b, const struct kvp_key *key,
 	req = request_new(svc, NULL, cmd, (struct kvp_slice){ NULL, 0 });
 	if (req == NULL)
 		return;
+	if (holds != NULL) {
+		req->holds = holds;
+		holds->n_holds++;
+	}
 	if ((leg = leg_new(req, 0, key->key)) == NULL)
 		request_release(req);
 	else if (backend_add(b, leg, &first, NULL) >= 0)
@@ -505,13 +528,15 @@ request_follow(struct backend *b, struct leg *leg, const struct kvp_reply *r)
 	struct service *svc = b->svc;
 	struct kvp_key key = leg_key(leg);
 	struct kvp_cmd next;
+	bool awaited = !leg->abandoned && leg->req->client != NULL &&
+	    !leg->req->whole;
 	unsigned what;
 
 	what = svc->fn->follow(svc->ext, &leg->req->cmd, &key, r, &next);
 	if (what & KVP_FOLLOW_ASIDE)
-		request_ask_aside(b, &key, &next);
-	if ((what & KVP_FOLLOW_AGAIN) == 0 || leg->abandoned ||
-	    leg->req->client == NULL)
+		request_ask_aside(b, &key, &next,
+		    awaited && (what & KVP_FOLLOW_HOLD) ? leg->req : NULL);
+	if ((what & KVP_FOLLOW_AGAIN) == 0 || !awaited)
 		return false;
 	request_ask_again(b, leg);
 	return true;

@@ -45,12 +45,15 @@ struct request {
 	struct service	*svc;
 	struct lease	*note;
 	uint32_t	 note_len;
+	struct request	*holds;		/* whose answer waits for this */
+	uint32_t	 n_holds;	/* those that this one's waits for */
 	uint32_t	 n_legs;	/* in backends' queues */
 	uint32_t	 n_parts;	/* keys, or hosts of KVP_EVERY */
 	uint32_t	 n_issued;	/* of these: given to a backend */
 	uint32_t	 n_ended;	/* answered or failed */
 	uint32_t	 n_rendered;	/* in order */
-	bool		 done;		/* the answer is whole */
+	bool		 whole;		/* the answer is, but is held */
+	bool		 done;		/* it is, and may go out */
 	bool		 committed;	/* part of it went out */
 	uint8_t		 why;		/* enum kvp_fail, the first one */
 	uint32_t	 failed_host;	/* and its host in the group */

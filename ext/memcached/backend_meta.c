@@ -46,8 +46,7 @@ static bool
 meta_asks_classic(const struct command *c, enum command_op op,
     const struct kvp_key *key)
 {
-	bool again = key->step > 0 &&
-	    (op == COMMAND_GET || op == COMMAND_TOUCH);
+	bool again = key->step > 0 && op == COMMAND_GET;
 	bool keep = (c->bits & COMMAND_KEEP_OLD) != 0 &&
 	    (c->bits & COMMAND_MATCH) == 0 &&
 	    (c->asks & COMMAND_ASK(CAS)) == 0;

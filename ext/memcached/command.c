@@ -27,9 +27,9 @@ command_make_give_back(struct kvp_cmd *cmd, uint64_t cas)
 /* A read in meta wins the right to renew a stale item, which a client that
  * cannot say so must not keep from others.  Giving it back is marking the item
  * as stale anew, so only while it is the same still, which its CAS tells; where
- * that was not read, it is asked for first.  The client is answered with what
- * is read once more behind that: it has the new CAS, and nobody who asks after
- * it was answered finds the token taken. */
+ * that was not read, it is asked for first, and the client's answer waits, for
+ * whoever asks after it must find the token free.  Marking changes the CAS, so
+ * where the client is to be told that, it is read once more. */
 unsigned
 command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
     const struct kvp_reply *r, struct kvp_cmd *next)
@@ -48,12 +48,12 @@ command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	if (c->dialect == CLIENT_META && (r->class == KVP_REPLY_HIT ||
 	    (res->bits & RESULT_STALE) == 0))
 		return KVP_FOLLOW_NONE;
-	if (c->asks & COMMAND_ASK(CAS))
-		command_make_give_back(next, res->cas);
-	else {
+	if ((c->asks & COMMAND_ASK(CAS)) == 0) {
 		command_make(next, KVP_WRITE, COMMAND_SEE_STALE);
 		command_ask(command_of(next), COMMAND_FIELD_CAS);
+		return KVP_FOLLOW_ASIDE | KVP_FOLLOW_HOLD;
 	}
+	command_make_give_back(next, res->cas);
 	return key->step == 0 && r->class == KVP_REPLY_HIT ?
 	    KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN : KVP_FOLLOW_ASIDE;
 }
