@@ -117,6 +117,7 @@ enum kvp_reply_class {
 /* kvp_reply.flags */
 #define KVP_REPLY_FATAL	  0x01	/* answer it, then close the backend */
 #define KVP_REPLY_FAILED  0x02	/* the host failed it: counts against it */
+#define KVP_REPLY_FOLLOW  0x04	/* ask follow what it calls for */
 
 /* What decode found. */
 struct kvp_reply {
@@ -170,7 +171,9 @@ enum kvp_follow {
 	KVP_FOLLOW_HOLD = 2,
 	/* Behind it: ask for the same key again, its step one higher.  This
 	 * reply is forgotten and the next one answers.  Only of what may be
-	 * asked again and has no body. */
+	 * asked again and has no body.  Where the client has asked for a
+	 * change in the meantime, which the next one would show too early,
+	 * or it cannot be asked, this one answers. */
 	KVP_FOLLOW_AGAIN = 4
 };
 
@@ -269,8 +272,7 @@ struct kvp_ext {
 	    struct kvp_reply *r);
 
 	/* What R calls for, of enum kvp_follow; with KVP_FOLLOW_ASIDE NEXT is
-	 * that leg's command, for the same KEY.  Asked of hits and of errors
-	 * alone. */
+	 * that leg's command, for the same KEY. */
 	unsigned (*follow)(void *ext, const struct kvp_cmd *cmd,
 	    const struct kvp_key *key, const struct kvp_reply *r,
 	    struct kvp_cmd *next);

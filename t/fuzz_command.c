@@ -102,7 +102,8 @@ fuzz_decode(struct fuzz_talk *t, const struct kvp_cmd *cmd,
 	if (n <= 0)
 		return n;
 	FUZZ_CHECK(r->class <= KVP_REPLY_ERROR);
-	FUZZ_CHECK((r->flags & ~(KVP_REPLY_FATAL | KVP_REPLY_FAILED)) == 0);
+	FUZZ_CHECK((r->flags & ~(KVP_REPLY_FATAL | KVP_REPLY_FAILED |
+	    KVP_REPLY_FOLLOW)) == 0);
 	FUZZ_CHECK(fuzz_is_within(r->body, p, (size_t)n) ||
 	    fuzz_is_static(r->body));
 	return n;
@@ -222,7 +223,7 @@ fuzz_answer(struct fuzz_talk *t, const struct kvp_cmd *cmd,
 	struct kvp_cmd next;
 
 	fuzz_digest_num(digest, r->class);
-	if (r->class == KVP_REPLY_HIT || r->class == KVP_REPLY_ERROR)
+	if (r->flags & KVP_REPLY_FOLLOW)
 		what = fn->follow(t->ext, cmd, key, r, &next);
 	if (what & KVP_FOLLOW_ASIDE) {
 		FUZZ_CHECK(++t->aside < ASIDE_MAX);

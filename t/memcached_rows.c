@@ -572,8 +572,10 @@ rows_follow(struct kvp_conn *backend, struct kvp_request *req,
 
 	assert_int_equal(rows_decode(backend, req, reply, strlen(reply), &r),
 	    strlen(reply));
-	what = fn->follow(rows_ext, &req->cmd, &req->key, &r, &next);
 	asked[0] = '\0';
+	if ((r.flags & KVP_REPLY_FOLLOW) == 0)
+		return KVP_FOLLOW_NONE;
+	what = fn->follow(rows_ext, &req->cmd, &req->key, &r, &next);
 	if ((what & KVP_FOLLOW_ASIDE) == 0)
 		return what;
 	assert_int_equal(next.class, KVP_WRITE);

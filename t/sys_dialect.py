@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from harness import FakeBackend, Kvproxy, Memcached
+from harness import binary
 
 MIB = 1024 * 1024
 LARGE = b"SERVER_ERROR object too large for cache\r\n"
@@ -85,6 +86,32 @@ def test_a_token_is_not_given_back_to_a_value_that_was_written_since(read):
                   hit(b"s", b"old") + b"STORED\r\n")
             settle(c)
             direct.ask(b"mg s v\r\n", b"VA 5\r\nfresh\r\n")
+
+
+@pytest.mark.parametrize("requests, replies, left", [
+    (b"touch s 1000\r\ntouch s 50\r\n", b"TOUCHED\r\n" * 2, b"HD t50"),
+    (b"touch s 1000\r\n" + store(b"s", b"new"), b"TOUCHED\r\nSTORED\r\n",
+     b"HD t-1"),
+    (b"get s\r\ndelete s\r\n", hit(b"s", b"old") + b"DELETED\r\n", b"EN"),
+    (b"gat 9 s\r\ndelete s\r\n", hit(b"s", b"old") + b"DELETED\r\n", b"EN"),
+    (binary.request("get", b"s") + binary.request("delete", b"s"), None,
+     b"EN"),
+])
+def test_E19_what_is_pipelined_behind_a_read_of_a_stale_item_is_done_after_it(
+        requests, replies, left):
+    with Memcached() as m, Kvproxy([m]) as kv, kv.client() as c, \
+            m.client() as direct:
+        for _ in range(10):
+            make_stale(direct, b"old")
+            c.send(requests)
+            if replies is None:
+                got = [binary.recv(c) for _ in range(2)]
+                assert [r.status for r in got] == [0, 0]
+                assert got[0].value == b"old"
+            else:
+                c.expect(replies)
+            line = direct.ask_line(b"mg s t\r\n")
+            assert line.startswith(left), line
 
 
 @pytest.mark.parametrize("read", [b"get s\r\n", b"gets s\r\n"])

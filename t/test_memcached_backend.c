@@ -94,20 +94,20 @@ meta_asks_and_is_answered(void **state)
 		  "END\r\n" },
 		{ "get k\r\n", "mg k f v O7\r\n", "EN\r\n", "4 miss",
 		  "END\r\n" },
-		{ "gets k\r\n", "mg k f c v O7\r\n",
-		  "VA 1 f0 c18446744073709551615 O7\r\na\r\n", "37 hit",
+		{ "gets k\r\n", "gets k\r\n",
+		  "VALUE k 0 1 18446744073709551615\r\na\r\nEND\r\n", "42 hit",
 		  "VALUE k 0 1 18446744073709551615\r\na\r\nEND\r\n" },
 		{ "gat 100 k\r\n", "mg k f T100 v O7\r\n",
 		  "VA 1 f0 O7 Z X\r\na\r\n", "19 hit",
 		  "VALUE k 0 1\r\na\r\nEND\r\n" },
-		{ "gats -9 k\r\n", "mg k f c T-1 v O7\r\n", "EN O7\r\n",
-		  "7 miss", "END\r\n" },
-		{ "touch k 0\r\n", "mg k T0 O7\r\n", "HD O7\r\n", "7 hit",
+		{ "gats -9 k\r\n", "gats -1 k\r\n", "END\r\n",
+		  "5 miss", "END\r\n" },
+		{ "touch k 0\r\n", "touch k 0\r\n", "TOUCHED\r\n", "9 hit",
 		  "TOUCHED\r\n" },
-		{ "touch k 2147483648\r\n", "mg k T-1 O7\r\n", "EN\r\n",
-		  "4 miss", "NOT_FOUND\r\n" },
-		{ "touch k 1 noreply\r\n", "mg k T1 O7\r\n", "HD O7\r\n",
-		  "7 hit", "" },
+		{ "touch k 2147483648\r\n", "touch k -1\r\n",
+		  "NOT_FOUND\r\n", "11 miss", "NOT_FOUND\r\n" },
+		{ "touch k 1 noreply\r\n", "touch k 1\r\n", "TOUCHED\r\n",
+		  "9 hit", "" },
 		{ "set k 0 0 3\r\nabc\r\n", "ms k 3 O7\r\nabc\r\n",
 		  "HD O7\r\n", "7 stored", "STORED\r\n" },
 		{ "set k 5 60 003\r\nabc\r\n", "ms k 3 F5 T60 O7\r\nabc\r\n",
@@ -494,16 +494,9 @@ meta_gives_back_a_recache_token(void **state)
 		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_HOLD, "mg k c O7\r\n" },
 		{ "gat 9 k\r\n", 0, "VA 1 f0 O7 X W\r\na\r\n",
 		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_HOLD, "mg k c O7\r\n" },
-		{ "touch k 9\r\n", 0, "HD O7 X W\r\n",
-		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_HOLD, "mg k c O7\r\n" },
 		{ "get k\r\n", 0, "VA 1 f0 O7 Z X\r\na\r\n",
 		  KVP_FOLLOW_NONE, "" },
-		/* The CAS that it brings is void then. */
-		{ "gets k\r\n", 0, "VA 1 f0 c5 O7 X W\r\na\r\n",
-		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN, "md k C5 I O7\r\n" },
-		{ "gats 9 k\r\n", 0, "VA 1 f0 c5 O7 X W\r\na\r\n",
-		  KVP_FOLLOW_ASIDE | KVP_FOLLOW_AGAIN, "md k C5 I O7\r\n" },
-		{ "gets k\r\n", 1, "VALUE k 0 1 6\r\na\r\nEND\r\n",
+		{ "gets k\r\n", 0, "VALUE k 0 1 6\r\na\r\nEND\r\n",
 		  KVP_FOLLOW_NONE, "" },
 		{ "set k 0 0 1\r\na\r\n", 0, "HD O7\r\n",
 		  KVP_FOLLOW_NONE, "" },
@@ -550,27 +543,6 @@ meta_gives_back_what_is_stale_still(void **state)
 		assert_int_equal(
 		    rows_follow(&rows_meta, &req, replies[i], asked),
 		    KVP_FOLLOW_NONE);
-}
-
-static void
-meta_asks_classic_for_a_read_that_is_repeated(void **state)
-{
-	static const char *const rows[][2] = {
-		{ "gets k\r\n", "gets k\r\n" },
-		{ "gats 9 k\r\n", "gets k\r\n" },
-	};
-	struct kvp_request req;
-	char asked[ROWS_TEXT_MAX];
-	size_t i;
-
-	(void)state;
-	for (i = 0; i < LEN(rows); i++) {
-		rows_request(&rows_lines, rows[i][0], &req);
-		req.key.step = 1;
-		assert_true(rows_encode(&rows_meta, &req.cmd, &req.key,
-		    asked));
-		assert_string_equal(asked, rows[i][1]);
-	}
 }
 
 static void
@@ -635,7 +607,6 @@ main(void)
 		cmocka_unit_test(textback_takes_what_cannot_be_for_a_desync),
 		cmocka_unit_test(meta_gives_back_a_recache_token),
 		cmocka_unit_test(meta_gives_back_what_is_stale_still),
-		cmocka_unit_test(meta_asks_classic_for_a_read_that_is_repeated),
 		cmocka_unit_test(text_joins_the_answers_of_many),
 		cmocka_unit_test(text_renders_a_bare_miss),
 	};

@@ -503,22 +503,30 @@ request_ask_aside(struct backend *b, const struct kvp_key *key,
 		worker_count(svc->w, COUNTER_FOLLOW_UPS, 1);
 }
 
-/* Ask for LEG's key again, within its first deadline.  It is the queue's
- * again, or freed. */
-static void
+/* Has REQ's client asked for a change since? */
+static bool
+request_change_follows(const struct request *req)
+{
+	while ((req = STAILQ_NEXT(req, next)) != NULL)
+		if (req->cmd.class == KVP_WRITE || req->cmd.class == KVP_EVERY)
+			return true;
+	return false;
+}
+
+/* Ask for LEG's key again; its deadline stays, but for what stands before it.
+ * False: it cannot be asked. */
+static bool
 request_ask_again(struct backend *b, struct leg *leg)
 {
 	struct kvp_key key;
-	int why;
 
 	ASSERT(leg->req->cmd.class != KVP_EVERY && leg->step < UINT8_MAX);
 	leg->step++;
 	key = leg_key(leg);
-	if ((why = backend_add(b, leg, &key, NULL)) >= 0) {
-		request_leg_failed(b, leg, (enum kvp_fail)why);
-		request_leg_free(&leg);
-	} else
-		worker_count(b->w, COUNTER_FOLLOW_UPS, 1);
+	if (backend_add(b, leg, &key, NULL) >= 0)
+		return false;
+	worker_count(b->w, COUNTER_FOLLOW_UPS, 1);
+	return true;
 }
 
 /* True: the leg is asked again, and this reply forgotten. */
@@ -536,10 +544,8 @@ request_follow(struct backend *b, struct leg *leg, const struct kvp_reply *r)
 	if (what & KVP_FOLLOW_ASIDE)
 		request_ask_aside(b, &key, &next,
 		    awaited && (what & KVP_FOLLOW_HOLD) ? leg->req : NULL);
-	if ((what & KVP_FOLLOW_AGAIN) == 0 || !awaited)
-		return false;
-	request_ask_again(b, leg);
-	return true;
+	return (what & KVP_FOLLOW_AGAIN) != 0 && awaited &&
+	    !request_change_follows(leg->req) && request_ask_again(b, leg);
 }
 
 /*
@@ -616,7 +622,7 @@ request_leg_replied(struct backend *b, struct leg **legp,
 	struct leg *leg = *legp;
 	struct kvp_key key = leg_key(leg);
 
-	if ((r->class == KVP_REPLY_HIT || r->class == KVP_REPLY_ERROR) &&
+	if (UNLIKELY(r->flags & KVP_REPLY_FOLLOW) &&
 	    request_follow(b, leg, r)) {
 		*legp = NULL;
 		return;

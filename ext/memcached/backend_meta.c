@@ -2,11 +2,11 @@
  * backend_meta.c: servers asked in the meta protocol.
  *
  * Every request carries an opaque number, which its reply must bring back: so
- * an answer can never reach another's question.  Three are asked in the
- * classic protocol all the same: flush_all, which meta has not; a read that is
- * asked again, for it must not win the token to recache a stale item once more
- * (see command_follow); and a store of a large value that must leave the old
- * one alone where it fails, as ms does not.
+ * an answer can never reach another's question.  Some are asked in the classic
+ * protocol all the same: flush_all, which meta has not; touch and reads whose
+ * client is to be told the CAS, which would win the token to recache a stale
+ * item (see command_follow); and a store of a large value that must leave the
+ * old one alone where it fails, as ms does not.
  */
 #include "ext/memcached/backend.h"
 #include "ext/memcached/base64.h"
@@ -46,12 +46,8 @@ static bool
 meta_asks_classic(const struct command *c, enum command_op op,
     const struct kvp_key *key)
 {
-	bool again = key->step > 0 && op == COMMAND_GET;
-	bool keep = (c->bits & COMMAND_KEEP_OLD) != 0 &&
-	    (c->bits & COMMAND_MATCH) == 0 &&
-	    (c->asks & COMMAND_ASK(CAS)) == 0;
-
-	return (again || keep) && backend_key_is_plain(key->key);
+	return ((c->bits & COMMAND_CLASSIC) != 0 || key->step > 0) &&
+	    op != COMMAND_DELETE && backend_key_is_plain(key->key);
 }
 
 /* What the reply is to bring and what changes before or after that, in the
@@ -506,6 +502,8 @@ meta_take_line(const struct meta_line *line, enum command_op op,
 	size_t i;
 
 	*res = line->res;
+	if ((res->bits & RESULT_WON) != 0 || op == COMMAND_SEE_STALE)
+		r->flags |= KVP_REPLY_FOLLOW;
 	if (meta_is_read(op)) {
 		bool hit = line->code != META_EN;
 

@@ -41,8 +41,7 @@ command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
 		command_make_give_back(next, res->cas);
 		return KVP_FOLLOW_ASIDE;
 	}
-	if ((c->op != COMMAND_GET && c->op != COMMAND_TOUCH) ||
-	    (res->bits & RESULT_WON) == 0)
+	if (c->op != COMMAND_GET || (res->bits & RESULT_WON) == 0)
 		return KVP_FOLLOW_NONE;
 	/* A meta client is told of it, but where it gets an error instead. */
 	if (c->dialect == CLIENT_META && (r->class == KVP_REPLY_HIT ||

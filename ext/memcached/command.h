@@ -51,8 +51,8 @@ enum command_op {
 #define COMMAND_BASE64	   0x80	/* the client's key is encoded so */
 #define COMMAND_CAS_IF_CAN 0x100 /* no reply's CAS is no error */
 #define COMMAND_SHOW_KEY   0x200 /* a binary answer brings the key */
-#define COMMAND_KEEP_OLD   0x400 /* a store that, where it is too large for the
-				 * server, must leave the old value alone */
+#define COMMAND_CLASSIC	   0x400 /* in the classic protocol also to servers
+				 * that speak meta, for that would do more */
 
 /* What a reply is to bring, and what a meta request does on the way, for the
  * order of the two matters. */

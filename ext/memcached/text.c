@@ -83,8 +83,10 @@ text_parse_keys(const struct text_verb *v, const struct text_line *line,
 	    COMMAND_GET, COMMAND_VALUE | bits);
 	c->exptime = exptime;
 	command_ask(c, COMMAND_FIELD_FLAGS);
-	if (cas)
+	if (cas) {
 		command_ask(c, COMMAND_FIELD_CAS);
+		c->bits |= COMMAND_CLASSIC;
+	}
 	if (bits & COMMAND_TIMED)
 		command_ask(c, COMMAND_FIELD_EXPTIME);
 	req->cmd.flags = KVP_CMD_MISS_OK;
@@ -244,7 +246,7 @@ text_parse_number(const struct text_verb *v, const struct text_line *line,
 	if (!text_key_is_fit(w[0]))
 		return text_refuse(line, COMMAND_ANSWER_FORMAT, bits);
 	c = text_begin(line, KVP_WRITE, (enum command_op)v->op,
-	    bits);
+	    touch ? bits | COMMAND_CLASSIC : bits);
 	if (touch && !text_read_exptime(w[1], &c->exptime))
 		return text_refuse(line, COMMAND_ANSWER_EXPTIME, bits);
 	if (!touch && !wire_read_u64(w[1].p, w[1].len, UINT64_MAX,

@@ -69,6 +69,16 @@ text_accept(const struct text_line *line, struct kvp_slice key)
 	return (ssize_t)line->frame;
 }
 
+/* A set alone may cost the old value where it turns out to be too large, but
+ * ms drops it whatever the mode.  What only ms can say stays so. */
+static void
+text_spare_old_value(struct command *c)
+{
+	if (c->op != COMMAND_SET && (c->asks & COMMAND_ASK(CAS)) == 0 &&
+	    (c->bits & (COMMAND_MATCH | COMMAND_INVALIDATE)) == 0)
+		c->bits |= COMMAND_CLASSIC;
+}
+
 ssize_t
 text_take_value(const struct text_line *line, struct kvp_slice key,
     uint64_t length)
@@ -96,9 +106,8 @@ text_take_value(const struct text_line *line, struct kvp_slice key,
 	if (value[length] != '\r' || value[length + 1] != '\n')
 		return text_refuse_and_close(line, COMMAND_ANSWER_CHUNK, total,
 		    quiet);
-	if (length > TEXT_SURELY_FITS &&
-	    command_peek(&req->cmd)->op != COMMAND_SET)
-		command_of(&req->cmd)->bits |= COMMAND_KEEP_OLD;
+	if (length > TEXT_SURELY_FITS)
+		text_spare_old_value(command_of(&req->cmd));
 	req->key.body.p = value;
 	req->key.body.len = (size_t)length;
 	text_accept(line, key);
