@@ -12,6 +12,7 @@
 
 #include <ev.h>
 
+#include "master/health.h"
 #include "master/listen.h"
 #include "master/slot.h"
 #include "shared/log.h"
@@ -66,6 +67,8 @@ struct master {
 	struct slot_common common;
 	struct slot	**slots;
 	bool		 has_slots;	/* all of them */
+	struct health	*health;
+	struct health_hooks health_hooks;
 };
 
 static void
@@ -308,6 +311,46 @@ master_on_slot(void *data, const struct slot *slot)
 }
 
 static void
+master_on_alarm(void *data)
+{
+	struct master *m = data;
+
+	if (m->health != NULL)
+		health_check(m->health);
+}
+
+static bool
+master_has_worker(void *data, unsigned i)
+{
+	const struct master *m = data;
+
+	return slot_has_worker(m->slots[i]);
+}
+
+static void
+master_tell_workers(void *data)
+{
+	struct master *m = data;
+
+	for (unsigned i = 0; i < m->n_workers; i++)
+		if (slot_has_worker(m->slots[i]))
+			slot_order(m->slots[i], WORKER_LOOK, 0);
+}
+
+static bool
+master_make_health(struct master *m)
+{
+	m->health_hooks = (struct health_hooks) {
+		.has_worker = master_has_worker,
+		.tell_workers = master_tell_workers,
+		.data = m,
+	};
+	m->health = health_new(m->loop, m->cfg, m->shm, m->host_entry,
+	    &m->health_hooks);
+	return m->health != NULL;
+}
+
+static void
 master_on_start_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct master *m = timer->data;
@@ -337,6 +380,7 @@ master_make_slots(struct master *m)
 		.n_slots = m->n_workers,
 		.on_fork = master_on_fork,
 		.on_change = master_on_slot,
+		.on_alarm = master_on_alarm,
 		.data = m,
 	};
 	for (unsigned i = 0; i < m->n_workers; i++) {
@@ -431,8 +475,8 @@ master_make_shm(struct master *m)
 		host = shm_host(m->shm, i);
 		snprintf(host->name, sizeof(host->name), "%s",
 		    m->cfg->addrs[i].name);
-		host->in_use = host->up = 1;
-		host->generation = 1;
+		host->in_use = 1;
+		shm_set_host_state(m->shm, i, SHM_HOST_UP, 0);
 		m->host_entry[i] = i;
 	}
 	return master_reserve_slots(m);
@@ -492,7 +536,7 @@ master_new(const struct master_birth *birth, char *err, size_t room)
 	master_start_signals(m);
 	if (!master_open_sockets(m) || !master_make_shm(m))
 		goto fail;
-	if (!master_make_slots(m)) {
+	if (!master_make_slots(m) || !master_make_health(m)) {
 		snprintf(err, room, "out of memory");
 		goto fail;
 	}
@@ -549,6 +593,7 @@ master_free(struct master **master)
 	if (m == NULL)
 		return;
 	*master = NULL;
+	health_free(&m->health);
 	/* One more signal must not leave anything behind. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);

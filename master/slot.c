@@ -344,6 +344,8 @@ slot_on_control(struct ev_loop *loop, ev_io *io, int revents)
 	for (ssize_t i = 0; i < n; i++)
 		if (reports[i] == WORKER_READY)
 			slot_tell(s, SLOT_READY);
+		else if (reports[i] == WORKER_ALARM)
+			s->common->on_alarm(s->common->data);
 }
 
 static void
@@ -379,6 +381,12 @@ slot_free(struct slot **slot)
 	ASSERT((*slot)->state == SLOT_EMPTY);
 	free(*slot);
 	*slot = NULL;
+}
+
+bool
+slot_has_worker(const struct slot *s)
+{
+	return s->pid != 0;
 }
 
 bool

@@ -56,6 +56,8 @@ struct slot_common {
 	void		 (*on_fork)(void *data);
 	/* SLOT is in another state.  It may not be told anything from here. */
 	void		 (*on_change)(void *data, const struct slot *slot);
+	/* A worker has something to say of a host. */
+	void		 (*on_alarm)(void *data);
 	void		*data;
 };
 
@@ -77,6 +79,7 @@ bool	 slot_reap(struct slot *slot, pid_t pid, int status);
 /* In a worker: close what belongs to SLOT's (the loop is not touched). */
 void	 slot_forget(struct slot *slot);
 
+bool	 slot_has_worker(const struct slot *slot);
 enum slot_state slot_state(const struct slot *slot);
 /* Why the last worker is gone, "worker 3 ..."; until the next one is. */
 const char *slot_why(const struct slot *slot);

@@ -55,6 +55,8 @@ struct config_value {
 
 enum config_distribution { DISTRIBUTION_KETAMA, DISTRIBUTION_KVPROXY };
 enum config_read_failure { READ_FAILURE_ERROR, READ_FAILURE_MISS };
+enum config_failover { FAILOVER_REHASH, FAILOVER_BACKUP, FAILOVER_NONE };
+enum config_rejoin { REJOIN_AS_IS, REJOIN_FLUSH };
 
 /* An address that some group of some service uses; each once. */
 struct config_addr {
@@ -79,7 +81,7 @@ struct config_group {
 	struct config_host *hosts;	/* in order of id */
 	size_t		 n_hosts;
 	unsigned	 line;
-	bool		 used;		/* by some service's hosts= */
+	bool		 used;		/* by some service */
 };
 
 struct config_service {
@@ -87,6 +89,8 @@ struct config_service {
 	unsigned	 line;
 	CONFIG_SERVICE(CONFIG_FIELD)
 	const struct config_group *hosts;
+	const struct config_group *backup; /* NULL: none */
+	const struct config_group *read; /* NULL: none, or the same as hosts */
 	struct config_value *ext_values; /* config_claim's, NULL before */
 	struct config_section *section;	/* config.c's own: its lines */
 };

@@ -252,21 +252,47 @@ config_hosts_find_group(const struct config *cfg,
 	    "there is no group [%s]", name);
 }
 
+/* Copies to the group that they come from would be none. */
+static bool
+config_hosts_check_backup(const struct config *cfg,
+    const struct config_service *service, const struct config_group *hosts,
+    const struct config_group *backup, char *err)
+{
+	const struct config_section *section = service->section;
+
+	if (backup == NULL && service->failover == FAILOVER_BACKUP)
+		return config_fail(err, cfg->file, section,
+		    config_find(section, "failover"),
+		    "backup, but there is no hosts_backup");
+	if (backup != hosts)
+		return true;
+	return config_fail(err, cfg->file, section,
+	    config_find(section, "hosts_backup"),
+	    "[%s] is the group of hosts already", hosts->name);
+}
+
 static bool
 config_hosts_link_service(struct config *cfg, struct config_service *service,
     char *err)
 {
-	struct config_group *group;
+	struct config_group *hosts, *backup, *read;
 
-	if (!config_hosts_find_group(cfg, service, "hosts_backup",
-	    service->hosts_backup_name, &group, err) ||
+	if (!config_hosts_find_group(cfg, service, "hosts",
+	    service->hosts_name, &hosts, err) ||
+	    !config_hosts_find_group(cfg, service, "hosts_backup",
+	    service->hosts_backup_name, &backup, err) ||
 	    !config_hosts_find_group(cfg, service, "hosts_read",
-	    service->hosts_read_name, &group, err) ||
-	    !config_hosts_find_group(cfg, service, "hosts",
-	    service->hosts_name, &group, err))
+	    service->hosts_read_name, &read, err) ||
+	    !config_hosts_check_backup(cfg, service, hosts, backup, err))
 		return false;
-	group->used = true;
-	service->hosts = group;
+	hosts->used = true;
+	if (backup != NULL)
+		backup->used = true;
+	if (read != NULL)
+		read->used = true;
+	service->hosts = hosts;
+	service->backup = backup;
+	service->read = read == hosts ? NULL : read;
 	return true;
 }
 

@@ -68,15 +68,15 @@ X(hash, "hash", STR, "md5", 1, 32, NULL, LATER, \
     "hash of the keys") \
 X(hash_tag, "hash_tag", STR, NULL, 2, 2, NULL, LATER, \
     "two characters; what stands between them is hashed alone") \
-X(failover, "failover", ENUM, "rehash", 0, 0, "rehash|backup|none", LATER, \
+X(failover, "failover", ENUM, "rehash", 0, 0, "rehash|backup|none", RESTART, \
     "what happens to the keys of a host that is out") \
 X(failover_threshold, "failover_threshold", INT, "2", 1, 1000000, NULL, \
-    LATER, "failure events that take a host out") \
+    RESTART, "failure events that take a host out") \
 X(failover_interval_ms, "failover_interval", SEC, "2", 0.01, 86400, NULL, \
     RESTART, "seconds; longest pause between two tries to reach a host") \
-X(failover_ttl_ms, "failover_ttl", SEC, "60", 0, 31536000, NULL, LATER, \
+X(failover_ttl_ms, "failover_ttl", SEC, "60", 0, 31536000, NULL, RESTART, \
     "seconds that what is written to a stand-in may live") \
-X(rejoin, "rejoin", ENUM, "as_is", 0, 0, "as_is|flush", LATER, \
+X(rejoin, "rejoin", ENUM, "as_is", 0, 0, "as_is|flush", RESTART, \
     "how a host that was out comes back") \
 X(read_failure, "read_failure", ENUM, "error", 0, 0, "error|miss", RESTART, \
     "a read whose host fails is an error, or a miss") \
@@ -94,7 +94,7 @@ X(extension, "extension", STR, NULL, 1, 255, NULL, RESTART, \
     "file of the protocol extension; makes the section a service") \
 X(hosts_name, "hosts", STR, NULL, 1, 255, NULL, RESTART, \
     "group that holds the keys") \
-X(hosts_backup_name, "hosts_backup", STR, NULL, 0, 255, NULL, LATER, \
+X(hosts_backup_name, "hosts_backup", STR, NULL, 0, 255, NULL, RESTART, \
     "group that writes are copied to") \
-X(hosts_read_name, "hosts_read", STR, NULL, 0, 255, NULL, LATER, \
+X(hosts_read_name, "hosts_read", STR, NULL, 0, 255, NULL, RESTART, \
     "group that reads go to")

@@ -19,6 +19,12 @@ enum host_counter { COUNTERS_HOST(COUNTERS_ENUM_H) HOST_N };
 
 enum counter_kind { COUNTER_TOTAL, COUNTER_GAUGE };
 
+/* Cells of a host that are no numbers for people. */
+#define HOST_FIRST_INTERNAL HOST_LAST_GOOD_US
+#define HOST_LAST_INTERNAL HOST_EVENT_3_US
+/* How many of a worker's newest failure events have their time kept. */
+#define HOST_EVENT_TIMES (HOST_EVENT_3_US - HOST_EVENT_0_US + 1)
+
 struct counter_info {
 	const char	*name;
 	enum counter_kind kind;

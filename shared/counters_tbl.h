@@ -37,6 +37,10 @@ X(FAIL_UNSUPPORTED, "fail_unsupported", TOTAL, \
 X(FAIL_UNREAD, "fail_unread", TOTAL, \
     "replies dropped: too many wait for their client") \
 X(FAIL_BACKUP, "fail_backup", TOTAL, "legs failed: the backup has not got it") \
+X(STAND_INS, "stand_ins", TOTAL, \
+    "keys that went to a stand-in, for their host was out") \
+X(REJOIN_MISSES, "rejoin_misses", TOTAL, \
+    "keys of hosts about to be emptied given as misses") \
 X(RETRIES, "retries", TOTAL, "reads tried once more") \
 X(MOVED, "moved", TOTAL, "unsent legs moved to a new connection") \
 X(LATE_REPLIES, "late_replies", TOTAL, \
@@ -65,10 +69,20 @@ X(SERVERS, "server_connections", GAUGE, "backend connections")
 X(REQUESTS, "requests", TOTAL, "legs queued for the host") \
 X(FAILED, "failed", TOTAL, "legs that failed") \
 X(CONTINUOUS, "continuous", GAUGE, "legs failed since the last good reply") \
-X(LAST_GOOD_MS, "last_good_ms", GAUGE, \
+X(LAST_GOOD_US, "last_good_us", GAUGE, \
     "monotonic time of the last good reply") \
-X(LAST_FAILED_MS, "last_failed_ms", GAUGE, \
+X(LAST_FAILED_US, "last_failed_us", GAUGE, \
     "monotonic time of the last failed leg") \
+X(LAST_GREETED_US, "last_greeted_us", GAUGE, \
+    "monotonic time of the last connection") \
+X(FLUSHED_US, "flushed_us", GAUGE, \
+    "monotonic time of the last flush before a return") \
+X(EVENTS_IN_A_ROW, "events_in_a_row", GAUGE, \
+    "failure events since this worker's last good reply") \
+X(EVENT_0_US, "event_0_us", GAUGE, "monotonic times of the newest ones") \
+X(EVENT_1_US, "event_1_us", GAUGE, "") \
+X(EVENT_2_US, "event_2_us", GAUGE, "") \
+X(EVENT_3_US, "event_3_us", GAUGE, "") \
 X(EVENTS, "events", TOTAL, "failure events") \
 X(CONNECTS, "connects", TOTAL, "connections made and greeted") \
 X(CONNECT_ERRORS, "connect_errors", TOTAL, \

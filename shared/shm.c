@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define SHM_MAGIC	UINT64_C(0x6b767072786f7931)
-#define SHM_VERSION	1
+#define SHM_VERSION	2
 #define SHM_PAGE	4096
 #define SHM_PAGES(n)	(((n) + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE)
 #define SHM_NAME_MAX	32
@@ -31,6 +31,7 @@ struct shm_header {
 	uint32_t	 n_host_counters;
 	_Atomic uint32_t ready;
 	_Atomic uint32_t n_slots;
+	_Atomic uint64_t generation;	/* of the hosts' states */
 	struct shm_facts facts;
 };
 
@@ -394,6 +395,39 @@ shm_n_slots(const struct shm *shm)
 }
 
 void
+shm_set_host_state(struct shm *shm, unsigned host, enum shm_host_state state,
+    uint64_t now_us)
+{
+	struct shm_host *h = shm_host(shm, host);
+
+	atomic_store_explicit(&h->flusher, SHM_NO_FLUSHER,
+	    memory_order_relaxed);
+	atomic_store_explicit(&h->since_us, now_us, memory_order_relaxed);
+	atomic_store_explicit(&h->state, state, memory_order_relaxed);
+}
+
+void
+shm_next_generation(struct shm *shm)
+{
+	atomic_fetch_add_explicit(&shm_header(shm)->generation, 1,
+	    memory_order_release);
+}
+
+uint64_t
+shm_generation(const struct shm *shm)
+{
+	return atomic_load_explicit(&shm_header(shm)->generation,
+	    memory_order_acquire);
+}
+
+enum shm_host_state
+shm_host_state(struct shm *shm, unsigned host)
+{
+	return (enum shm_host_state)atomic_load_explicit(
+	    &shm_host(shm, host)->state, memory_order_relaxed);
+}
+
+void
 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts)
 {
 	for (unsigned c = 0; c < COUNTER_N; c++)
@@ -429,21 +463,58 @@ shm_host_sum(struct shm *shm, unsigned host, enum host_counter c)
 }
 
 uint64_t
-shm_host_continuous(struct shm *shm, unsigned host)
+shm_host_last_us(struct shm *shm, unsigned host, enum host_counter c)
 {
 	unsigned n = shm_n_slots(shm);
-	uint64_t sum = 0, good = 0, t;
-	const counter_cell *cell;
+	uint64_t last = 0, t;
 
 	ASSERT(host < SHM_HOSTS_MAX);
 	for (unsigned i = 0; i < n; i++) {
-		cell = shm_slot(shm, i)->host[host];
-		t = counter_get(&cell[HOST_LAST_GOOD_MS]);
-		good = MAX(good, t);
+		t = counter_get(&shm_slot(shm, i)->host[host][c]);
+		last = MAX(last, t);
 	}
+	return last;
+}
+
+/* Of one worker: where all times that are kept are newer, there may have been
+ * more than those. */
+static uint64_t
+shm_slot_events(const counter_cell *cell, uint64_t since_us)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < HOST_EVENT_TIMES; i++)
+		n += counter_get(&cell[HOST_EVENT_0_US + i]) > since_us;
+	return n < HOST_EVENT_TIMES ? n :
+	    MAX(n, counter_get(&cell[HOST_EVENTS_IN_A_ROW]));
+}
+
+uint64_t
+shm_host_events(struct shm *shm, unsigned host)
+{
+	uint64_t good = shm_host_last_us(shm, host, HOST_LAST_GOOD_US);
+	uint64_t since = atomic_load_explicit(&shm_host(shm, host)->since_us,
+	    memory_order_relaxed);
+	unsigned n = shm_n_slots(shm);
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		sum += shm_slot_events(shm_slot(shm, i)->host[host],
+		    MAX(good, since));
+	return sum;
+}
+
+uint64_t
+shm_host_continuous(struct shm *shm, unsigned host)
+{
+	uint64_t good = shm_host_last_us(shm, host, HOST_LAST_GOOD_US);
+	unsigned n = shm_n_slots(shm);
+	const counter_cell *cell;
+	uint64_t sum = 0;
+
 	for (unsigned i = 0; i < n; i++) {
 		cell = shm_slot(shm, i)->host[host];
-		if (counter_get(&cell[HOST_LAST_FAILED_MS]) >= good)
+		if (counter_get(&cell[HOST_LAST_FAILED_US]) >= good)
 			sum += counter_get(&cell[HOST_CONTINUOUS]);
 	}
 	return sum;

@@ -15,13 +15,25 @@
 #define SHM_HOSTS_MAX	4096
 #define SHM_HOST_NAME	120
 
+enum shm_host_state {
+	SHM_HOST_OUT,		/* given nothing */
+	SHM_HOST_REJOINING,	/* given writes; to be emptied, then read */
+	SHM_HOST_UP
+};
+
 /* One address, in the master's hand. */
 struct shm_host {
 	char		 name[SHM_HOST_NAME];
 	_Atomic uint32_t in_use;	/* some service's group has it */
-	_Atomic uint32_t up;
-	_Atomic uint64_t generation;	/* counts its comings and goings */
+	_Atomic uint32_t state;		/* enum shm_host_state */
+	_Atomic uint64_t since_us;	/* monotonic, of its state */
+	_Atomic uint64_t ejections;	/* how often it was taken out */
+	_Atomic uint64_t returns;	/* and put back */
+	/* REJOINING: the worker in this slot is to empty it; else none. */
+	_Atomic uint32_t flusher;
 } __attribute__((aligned(64)));
+
+#define SHM_NO_FLUSHER	UINT32_MAX
 
 /* One worker's, in the worker's hand; pid, starts and spawned_ms in the
  * master's. */
@@ -30,6 +42,7 @@ struct shm_slot {
 	_Atomic uint64_t starts;	/* how often one was started here */
 	_Atomic uint64_t spawned_ms;	/* monotonic */
 	_Atomic uint64_t heartbeat __attribute__((aligned(64)));
+	_Atomic uint64_t seen_generation; /* of the hosts; it goes by that */
 	counter_cell	 counter[COUNTER_N] __attribute__((aligned(64)));
 	counter_cell	 host[SHM_HOSTS_MAX][HOST_N]
 			    __attribute__((aligned(64)));
@@ -75,12 +88,26 @@ struct shm_slot *shm_slot(struct shm *shm, unsigned i);
 void	 shm_set_n_slots(struct shm *shm, unsigned n);
 unsigned shm_n_slots(const struct shm *shm);
 
+/* The hosts' states, which the master alone changes: what it changed is seen
+ * with the generation that says so. */
+void	 shm_set_host_state(struct shm *shm, unsigned host,
+	    enum shm_host_state state, uint64_t now_us);
+void	 shm_next_generation(struct shm *shm);
+uint64_t shm_generation(const struct shm *shm);
+enum shm_host_state shm_host_state(struct shm *shm, unsigned host);
+
 /* A dead worker's gauges back to 0. */
 void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
 
 /* Sums over all slots. */
 uint64_t shm_sum(struct shm *shm, enum counter c);
 uint64_t shm_host_sum(struct shm *shm, unsigned host, enum host_counter c);
+/* When any worker had a good reply from HOST last, or was connected to it
+ * and greeted (monotonic; 0: never). */
+uint64_t shm_host_last_us(struct shm *shm, unsigned host, enum host_counter c);
+/* Failure events of HOST since the last good reply in any worker, and since it
+ * came to its state. */
+uint64_t shm_host_events(struct shm *shm, unsigned host);
 /* Legs to HOST failed in a row: those of workers whose last failure is no
  * older than the last good reply in any of them. */
 uint64_t shm_host_continuous(struct shm *shm, unsigned host);

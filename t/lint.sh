@@ -116,7 +116,7 @@ function check_include(name, quoted) {
 		if (quoted && name != "ext/kvp_ext.h" &&
 		    substr(name, 1, length(protocol)) != protocol ||
 		    !quoted && name !~ \
-		    /^(string|stdlib|limits|inttypes|stdint|stddef|stdbool)\.h$/)
+		    /^(string|stdlib|limits|inttypes|stdint|stddef|stdbool|time)\.h$/)
 			fault("an extension may not include " name)
 	}
 }

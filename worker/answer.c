@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "worker/client.h"
+#include "worker/pool.h"
 
 enum {
 	ANSWER_OUT_FIRST = 4096,	/* a client's output starts so large */
@@ -109,20 +110,21 @@ answer_render(struct request *req, struct chain *chain,
 static const char *
 answer_failed_hosts(const struct request *req, char *dst, size_t size)
 {
-	const struct config_group *g = req->svc->cfg->hosts;
-	size_t at = 0, i;
+	const struct pool *pool = req->svc->pool;
+	unsigned i, n_hosts = pool_n_hosts(pool);
+	size_t at = 0;
 	int n;
 
 	if (req->cmd.class != KVP_EVERY)
-		return req->failed_host < g->n_hosts ?
-		    g->hosts[req->failed_host].name : NULL;
+		return req->failed_host < n_hosts ?
+		    pool_name(pool, req->failed_host) : NULL;
 	dst[0] = '\0';
-	for (i = 0; i < MIN(g->n_hosts, 64); i++) {
+	for (i = 0; i < MIN(n_hosts, 64); i++) {
 		if ((req->failed_hosts & (uint64_t)1 << i) == 0)
 			continue;
 		/* The last bit is that of all hosts behind it too. */
 		n = snprintf(dst + at, size - at, "%s%s", at > 0 ? "," : "",
-		    i == 63 && g->n_hosts > 64 ? "others" : g->hosts[i].name);
+		    i == 63 && n_hosts > 64 ? "others" : pool_name(pool, i));
 		if (n < 0 || (size_t)n >= size - at) {
 			dst[at] = '\0';
 			break;

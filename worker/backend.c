@@ -40,7 +40,7 @@ backend_warn(struct backend *b, const char *what)
 	unsigned held;
 
 	if (log_gate_pass(&b->gate, &held))
-		log_warnx("b%u %s: %s%s", b->number, b->host->name, what,
+		log_warnx("b%u %s: %s%s", b->number, b->addr->name, what,
 		    held > 0 ? " (and more)" : "");
 }
 
@@ -67,7 +67,7 @@ backend_set_state(struct backend *b, enum backend_state state)
 	};
 
 	ASSERT(edges[b->state] & 1u << state);
-	log_debug("b%u %s: %s -> %s", b->number, b->host->name,
+	log_debug("b%u %s: %s -> %s", b->number, b->addr->name,
 	    backend_state_name[b->state], backend_state_name[state]);
 	if (state == BACKEND_UP) {
 		counter_add(backend_count(b, HOST_CONNECTS), 1);
@@ -136,7 +136,7 @@ backend_disconnect(struct backend *b)
 	input_clear(&b->w->bufs, &b->in);
 	b->need = 0;
 	b->swallow = 0;
-	b->blocked = b->broken = b->rx_more = false;
+	b->blocked = b->broken = b->rx_more = b->stale = false;
 	backend_set_state(b, BACKEND_DOWN);
 }
 
@@ -156,12 +156,24 @@ backend_give_up(struct backend *b, enum kvp_fail why)
 	backend_arm(b);
 }
 
-/* A failure event; one silence or one try to connect is one, however long. */
+/* A failure event; one silence or one try to connect is one, however long.
+ * With the threshold's last one the master is told. */
 static void
 backend_event(struct backend *b)
 {
+	struct shm *shm = b->w->birth->shm;
+	counter_cell *cell = worker_host(b->w, b->entry);
+	uint64_t n = counter_get(&cell[HOST_EVENTS]);
+
 	b->event_us = b->w->now_us;
-	counter_add(backend_count(b, HOST_EVENTS), 1);
+	counter_set(&cell[HOST_EVENT_0_US + n % HOST_EVENT_TIMES],
+	    b->event_us);
+	counter_add(&cell[HOST_EVENTS], 1);
+	counter_add(&cell[HOST_EVENTS_IN_A_ROW], 1);
+	if (shm_host_state(shm, b->entry) != SHM_HOST_OUT &&
+	    shm_host_events(shm, b->entry) >=
+	    (uint64_t)b->svc->cfg->failover_threshold)
+		worker_report(b->w, WORKER_ALARM);
 }
 
 static void
@@ -247,6 +259,24 @@ backend_drop(struct backend *b, const char *what)
 		backend_lose_closed(b, what);
 	else
 		backend_connect_failed(b, what);
+}
+
+/* The host is out and nothing is under way: see whether a new connection to
+ * it would be answered. */
+static void
+backend_probe(struct backend *b)
+{
+	if (!b->stale || b->state != BACKEND_UP || !TAILQ_EMPTY(&b->legs))
+		return;
+	backend_disconnect(b);
+	backend_give_up(b, KVP_FAIL_DOWN);
+}
+
+void
+backend_set_out(struct backend *b, bool out)
+{
+	b->stale = out && b->state == BACKEND_UP;
+	backend_probe(b);
 }
 
 /* No byte has come for too long: do not wait for it any more.  Nothing is
@@ -397,10 +427,13 @@ backend_up(struct backend *b)
 	if (other)
 		legs_translate(b);
 	backend_settle(b);
+	counter_set(backend_count(b, HOST_LAST_GREETED_US), b->w->now_us);
+	if (shm_host_state(b->w->birth->shm, b->entry) != SHM_HOST_UP)
+		worker_report(b->w, WORKER_ALARM);
 	if (!chain_is_empty(&b->out))
 		backend_mark_dirty(b);
 	backend_arm(b);
-	log_info("b%u %s: up", b->number, b->host->name);
+	log_info("b%u %s: up", b->number, b->addr->name);
 }
 
 static void
@@ -447,9 +480,8 @@ backend_on_connected(struct backend *b)
 static void
 backend_connect(struct backend *b)
 {
-	const struct config_addr *a =
-	    &b->w->birth->cfg->addrs[b->host->addr];
-	int fd = io_connect((const struct sockaddr *)&a->sa, a->sa_len);
+	int fd = io_connect((const struct sockaddr *)&b->addr->sa,
+	    b->addr->sa_len);
 
 	if (fd < 0) {
 		b->since_us = b->w->now_us;
@@ -593,6 +625,8 @@ backend_receive(struct backend *b)
 	backend_read_input(b);
 	if (!input_settle(bufs, &b->in, b->need, true))
 		backend_drop(b, "closed, out of memory");
+	else
+		backend_probe(b);
 }
 
 void
@@ -642,13 +676,14 @@ backend_on_io(struct ev_loop *loop, ev_io *ev, int revents)
 
 void
 backend_init(struct backend *b, struct service *svc,
-    const struct config_host *host, unsigned index, unsigned number)
+    const struct config_addr *addr, unsigned host, unsigned entry,
+    unsigned number)
 {
 	struct worker *w = svc->w;
 
 	*b = (struct backend){
-		.w = w, .svc = svc, .host = host, .index = index,
-		.number = number, .entry = w->birth->host_entry[host->addr]
+		.w = w, .svc = svc, .addr = addr, .host = host,
+		.number = number, .entry = entry
 	};
 	TAILQ_INIT(&b->legs);
 	ev_io_init(&b->io, backend_on_io, -1, 0);

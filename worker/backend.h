@@ -26,12 +26,13 @@ struct backend {
 	ev_timer	 timer;
 	struct worker	*w;
 	struct service	*svc;
-	const struct config_host *host;
-	unsigned	 index;		/* of the host in its group */
+	const struct config_addr *addr;
+	unsigned	 host;		/* its number in the pool */
 	unsigned	 entry;		/* of the host in the shared table */
 	unsigned	 number;	/* for the log */
 	enum backend_state state;
 	bool		 failing;	/* the last try failed: no queueing */
+	bool		 stale;		/* was made before the host went out */
 	bool		 settled;	/* was tried once */
 	bool		 dirty;		/* in w->dirty_backends */
 	bool		 blocked;	/* waits to be writable */
@@ -59,9 +60,11 @@ struct backend {
 	struct log_gate	 gate;
 };
 
-/* B is the caller's memory; it starts to connect. */
+/* B is the caller's memory; it starts to connect to HOST of the pool, which is
+ * ENTRY in the shared table. */
 void	 backend_init(struct backend *b, struct service *svc,
-	    const struct config_host *host, unsigned index, unsigned number);
+	    const struct config_addr *addr, unsigned host, unsigned entry,
+	    unsigned number);
 /* Close it; its legs are gone without an answer. */
 void	 backend_fini(struct backend *b);
 
@@ -70,6 +73,10 @@ void	 backend_fini(struct backend *b);
  * -1, or an enum kvp_fail that says why not: the leg is still the caller's. */
 int	 backend_add(struct backend *b, struct leg *leg,
 	    const struct kvp_key *key, struct lease *src) MUST_CHECK;
+
+/* B's host is taken out, or put back.  While it is out, B closes what it has
+ * when nothing is under way and connects anew: that is the probe. */
+void	 backend_set_out(struct backend *b, bool out);
 
 static inline uint64_t
 backend_recv_timeout_us(const struct backend *b)

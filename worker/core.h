@@ -88,6 +88,8 @@ worker_host(struct worker *w, unsigned host)
 	return w->slot->host[host];
 }
 
+/* Say REPORT to the master. */
+void	 worker_report(struct worker *w, enum worker_report report);
 /* Every backend has been tried once: serve.  Called by backend.c. */
 void	 worker_backend_settled(struct worker *w);
 /* A client is gone; the last one ends a drain. */

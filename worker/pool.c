@@ -2,30 +2,87 @@
 
 #include "worker/backend.h"
 
+struct pool_host {
+	const struct config_addr *addr;
+	unsigned	 index;		/* in config.addrs */
+	unsigned	 entry;		/* in the shared table */
+	enum shm_host_state state;	/* what this worker goes by */
+};
+
 struct pool {
+	struct worker	*w;
 	unsigned	 n_hosts;
 	unsigned	 n_each;	/* connections a host */
-	struct backend	 backends[];	/* those of one host side by side */
+	struct pool_host *hosts;
+	struct backend	*backends;	/* those of one host side by side */
 };
+
+/* Mark in USED the addresses of GROUP, which may be NULL. */
+static void
+pool_mark(const struct config_group *group, bool *used)
+{
+	size_t i;
+
+	for (i = 0; group != NULL && i < group->n_hosts; i++)
+		used[group->hosts[i].addr] = true;
+}
+
+static bool
+pool_fill(struct pool *p, const struct service *svc)
+{
+	const struct config *cfg = p->w->birth->cfg;
+	bool *used = calloc(cfg->n_addrs, sizeof(*used));
+	struct pool_host *h;
+	unsigned i;
+
+	p->hosts = calloc(cfg->n_addrs, sizeof(*p->hosts));
+	if (used == NULL || p->hosts == NULL) {
+		free(used);
+		return false;
+	}
+	pool_mark(svc->cfg->hosts, used);
+	pool_mark(svc->cfg->backup, used);
+	pool_mark(svc->cfg->read, used);
+	for (i = 0; i < cfg->n_addrs; i++) {
+		if (!used[i])
+			continue;
+		h = &p->hosts[p->n_hosts++];
+		h->addr = &cfg->addrs[i];
+		h->index = i;
+		h->entry = p->w->birth->host_entry[i];
+		h->state = shm_host_state(p->w->birth->shm, h->entry);
+	}
+	free(used);
+	return true;
+}
 
 struct pool *
 pool_new(struct service *svc)
 {
-	const struct config_group *group = svc->cfg->hosts;
-	unsigned each = (unsigned)svc->cfg->server_connections;
-	struct pool *p;
-	unsigned i;
-	size_t n;
+	struct pool *p = calloc(1, sizeof(*p));
+	unsigned i, n;
 
-	n = group->n_hosts * each;
-	if ((p = calloc(1, sizeof(*p) + n * sizeof(p->backends[0]))) == NULL)
+	if (p == NULL)
 		return NULL;
-	p->n_hosts = (unsigned)group->n_hosts;
-	p->n_each = each;
-	for (i = 0; i < n; i++)
-		backend_init(&p->backends[i], svc, &group->hosts[i / each],
-		    i / each, i);
+	p->w = svc->w;
+	p->n_each = (unsigned)svc->cfg->server_connections;
+	if (!pool_fill(p, svc))
+		goto fail;
+	n = p->n_hosts * p->n_each;
+	if ((p->backends = calloc(n, sizeof(*p->backends))) == NULL)
+		goto fail;
+	for (i = 0; i < n; i++) {
+		struct pool_host *h = &p->hosts[i / p->n_each];
+
+		backend_init(&p->backends[i], svc, h->addr, i / p->n_each,
+		    h->entry, i);
+		backend_set_out(&p->backends[i], h->state == SHM_HOST_OUT);
+	}
 	return p;
+fail:
+	free(p->hosts);
+	free(p);
+	return NULL;
 }
 
 void
@@ -37,6 +94,8 @@ pool_free(struct pool **pool)
 	*pool = NULL;
 	for (i = 0; i < p->n_hosts * p->n_each; i++)
 		backend_fini(&p->backends[i]);
+	free(p->backends);
+	free(p->hosts);
 	free(p);
 }
 
@@ -44,6 +103,28 @@ unsigned
 pool_n_hosts(const struct pool *pool)
 {
 	return pool->n_hosts;
+}
+
+unsigned
+pool_find(const struct pool *pool, unsigned addr)
+{
+	unsigned i;
+
+	for (i = 0; pool->hosts[i].index != addr; i++)
+		ASSERT(i + 1 < pool->n_hosts);
+	return i;
+}
+
+const char *
+pool_name(const struct pool *pool, unsigned host)
+{
+	return pool->hosts[host].addr->name;
+}
+
+enum shm_host_state
+pool_state(const struct pool *pool, unsigned host)
+{
+	return pool->hosts[host].state;
 }
 
 unsigned
@@ -55,7 +136,29 @@ pool_lane(const struct pool *pool, uint64_t client_id, bool bulk)
 }
 
 struct backend *
-pool_backend(struct pool *pool, unsigned i, unsigned lane)
+pool_backend(struct pool *pool, unsigned host, unsigned lane)
 {
-	return &pool->backends[i * pool->n_each + lane];
+	return &pool->backends[host * pool->n_each + lane];
+}
+
+bool
+pool_look(struct pool *pool)
+{
+	enum shm_host_state state;
+	bool changed = false;
+	struct pool_host *h;
+	unsigned i, lane;
+
+	for (i = 0; i < pool->n_hosts; i++) {
+		h = &pool->hosts[i];
+		state = shm_host_state(pool->w->birth->shm, h->entry);
+		if (state == h->state)
+			continue;
+		changed = true;
+		h->state = state;
+		for (lane = 0; lane < pool->n_each; lane++)
+			backend_set_out(pool_backend(pool, i, lane),
+			    state == SHM_HOST_OUT);
+	}
+	return changed;
 }

@@ -18,6 +18,14 @@ struct request_item {
 	bool		 here;
 };
 
+/* A key's part of a command, and where it goes. */
+struct request_target {
+	struct backend	*b;		/* NULL: nowhere */
+	unsigned	 host;		/* to blame then */
+	enum kvp_fail	 why;
+	bool		 stand_in;
+};
+
 static const struct kvp_reply request_miss = { .class = KVP_REPLY_MISS };
 
 _Static_assert(COUNTER_FAIL_BACKUP - COUNTER_FAIL_NO_HOST ==
@@ -126,7 +134,8 @@ request_orphan_all(struct client *c)
 }
 
 static struct leg *
-leg_new(struct request *req, uint32_t index, struct kvp_slice key)
+leg_new(struct request *req, uint32_t index, struct kvp_slice key,
+    bool stand_in)
 {
 	struct worker *w = req->svc->w;
 	bool large = key.len > LEG_KEY_SMALL;
@@ -143,6 +152,7 @@ leg_new(struct request *req, uint32_t index, struct kvp_slice key)
 	leg->large = large;
 	leg->abandoned = false;
 	leg->retried = false;
+	leg->stand_in = stand_in;
 	leg->step = 0;
 	if (key.len > 0)
 		memcpy(leg->key, key.p, key.len);
@@ -422,7 +432,7 @@ request_count_host_failure(struct worker *w, counter_cell *host)
 {
 	counter_add(&host[HOST_FAILED], 1);
 	counter_add(&host[HOST_CONTINUOUS], 1);
-	counter_set(&host[HOST_LAST_FAILED_MS], w->now_us / 1000);
+	counter_set(&host[HOST_LAST_FAILED_US], w->now_us);
 }
 
 static void
@@ -434,18 +444,19 @@ request_count_failure(struct worker *w, const struct backend *b,
 		request_count_host_failure(w, worker_host(w, b->entry));
 }
 
-/* Give REQ's next part to B (NULL: to nobody). */
+/* Give REQ's next part, KEY's, to T. */
 static void
-request_issue(struct request *req, struct backend *b,
+request_issue(struct request *req, const struct request_target *t,
     const struct kvp_key *key, struct lease *src)
 {
 	uint32_t index = req->n_issued++;
+	struct backend *b = t->b;
 	struct leg *leg;
 	int why;
 
 	if (b == NULL)
-		why = KVP_FAIL_NO_HOST;
-	else if ((leg = leg_new(req, index, key->key)) == NULL)
+		why = (int)t->why;
+	else if ((leg = leg_new(req, index, key->key, t->stand_in)) == NULL)
 		why = KVP_FAIL_MEMORY;
 	else if ((why = backend_add(b, leg, key, src)) < 0)
 		return;
@@ -454,19 +465,50 @@ request_issue(struct request *req, struct backend *b,
 		request_leg_free(&leg);
 	}
 	request_count_failure(req->svc->w, b, (enum kvp_fail)why);
-	request_part_failed(req, index, key, b != NULL ? b->index : UINT32_MAX,
-	    (enum kvp_fail)why);
+	request_part_failed(req, index, key, t->host, (enum kvp_fail)why);
+}
+
+/* A read of a host that is to be emptied. */
+static void
+request_miss_part(struct request *req, const struct kvp_key *key)
+{
+	uint32_t index = req->n_issued++;
+
+	worker_count(req->svc->w, COUNTER_REJOIN_MISSES, 1);
+	if (request_end_part(req, 0))
+		request_take_reply(req, index, key, &request_miss, NULL);
 }
 
 static void
 request_issue_key(struct request *req, const struct kvp_key *key,
     struct lease *src)
 {
+	struct service *svc = req->svc;
 	struct client *c = req->client;
+	struct route_choice choice;
+	struct request_target t;
+	struct kvp_key limited;
 
 	client_leg_begins(c, key->body.len);
-	request_issue(req, route_key(req->svc->route, key->key, c->lane), key,
-	    src);
+	choice = route_choose(svc->route, &req->cmd, key->key);
+	if (choice.way == ROUTE_MISS) {
+		request_miss_part(req, key);
+		return;
+	}
+	t = (struct request_target){ .host = choice.host };
+	if (choice.way == ROUTE_NOWHERE)
+		t.why = choice.host == POOL_NONE ? KVP_FAIL_NO_HOST :
+		    KVP_FAIL_DOWN;
+	else
+		t.b = pool_backend(svc->pool, choice.host, c->lane);
+	if (UNLIKELY(choice.way == ROUTE_STAND_IN)) {
+		t.stand_in = true;
+		limited = *key;
+		limited.ttl_max = request_stand_in_ttl(req);
+		key = &limited;
+		worker_count(c->w, COUNTER_STAND_INS, 1);
+	}
+	request_issue(req, &t, key, src);
 }
 
 void
@@ -495,7 +537,7 @@ request_ask_aside(struct backend *b, const struct kvp_key *key,
 		req->holds = holds;
 		holds->n_holds++;
 	}
-	if ((leg = leg_new(req, 0, key->key)) == NULL)
+	if ((leg = leg_new(req, 0, key->key, false)) == NULL)
 		request_release(req);
 	else if (backend_add(b, leg, &first, NULL) >= 0)
 		request_leg_free(&leg);
@@ -589,7 +631,12 @@ request_count_reply(struct worker *w, const struct backend *b,
 		return;
 	}
 	counter_set(&host[HOST_CONTINUOUS], 0);
-	counter_set(&host[HOST_LAST_GOOD_MS], w->now_us / 1000);
+	counter_set(&host[HOST_EVENTS_IN_A_ROW], 0);
+	counter_set(&host[HOST_LAST_GOOD_US], w->now_us);
+	if (UNLIKELY(leg->req->is_rejoin) && r->class == KVP_REPLY_STORED) {
+		counter_set(&host[HOST_FLUSHED_US], w->now_us);
+		worker_report(w, WORKER_ALARM);
+	}
 }
 
 /* Is there room for R, or is its client one that asked for a lot of large
@@ -609,7 +656,7 @@ request_drop_reply(struct request *req, const struct backend *b)
 {
 	worker_count(b->w, COUNTER_FAIL_UNREAD, 1);
 	if (req->failed_host == UINT32_MAX) {
-		req->failed_host = b->index;
+		req->failed_host = b->host;
 		req->why = KVP_FAIL_UNREAD;
 	}
 	request_fail(req);
@@ -645,7 +692,7 @@ request_leg_failed(struct backend *b, struct leg *leg, enum kvp_fail why)
 	ASSERT(!leg->abandoned);
 	leg->abandoned = true;
 	request_count_failure(b->w, b, why);
-	request_part_failed(leg->req, leg->index, &key, b->index, why);
+	request_part_failed(leg->req, leg->index, &key, b->host, why);
 }
 
 /*
@@ -703,9 +750,48 @@ request_issue_every(struct request *req, const struct kvp_key *key,
 	/* The last one may end the request; none before it can. */
 	req->n_parts = n;
 	for (i = 0; i < n; i++) {
+		const struct request_target t = {
+			.b = pool_backend(svc->pool, i, c->lane), .host = i
+		};
+
 		client_leg_begins(c, 0);
-		request_issue(req, pool_backend(svc->pool, i, c->lane), key,
-		    src);
+		request_issue(req, &t, key, src);
+	}
+}
+
+static void
+request_flush_host(struct service *svc, unsigned host)
+{
+	struct backend *b = pool_backend(svc->pool, host, 0);
+	const struct kvp_key none = { .key = { NULL, 0 } };
+	struct request *req;
+	struct kvp_cmd cmd;
+	struct leg *leg;
+
+	svc->fn->flush(svc->ext, &cmd);
+	req = request_new(svc, NULL, &cmd, (struct kvp_slice){ NULL, 0 });
+	if (req == NULL)
+		return;
+	req->is_rejoin = true;
+	if ((leg = leg_new(req, 0, none.key, false)) == NULL)
+		request_release(req);
+	else if (backend_add(b, leg, &none, NULL) >= 0)
+		request_leg_free(&leg);
+}
+
+/* Should it fail, the master will give the task again. */
+void
+request_flush_rejoining(struct service *svc)
+{
+	struct worker *w = svc->w;
+	unsigned i, n = pool_n_hosts(svc->pool);
+
+	for (i = 0; i < n; i++) {
+		unsigned entry = pool_backend(svc->pool, i, 0)->entry;
+
+		if (pool_state(svc->pool, i) == SHM_HOST_REJOINING &&
+		    shm_host(w->birth->shm, entry)->flusher == w->birth->slot)
+			request_flush_host(svc, i);
 	}
 }
 

@@ -32,6 +32,7 @@ struct leg {
 	bool		 abandoned;	/* failed already; swallow its reply */
 	bool		 retried;
 	bool		 has_body;	/* cannot be encoded again */
+	bool		 stand_in;	/* not where its key belongs */
 	uint8_t		 step;		/* see kvp_key */
 	uint8_t		 key[];
 };
@@ -52,12 +53,13 @@ struct request {
 	uint32_t	 n_issued;	/* of these: given to a backend */
 	uint32_t	 n_ended;	/* answered or failed */
 	uint32_t	 n_rendered;	/* in order */
+	bool		 is_rejoin;	/* empties a host that rejoins */
 	bool		 whole;		/* the answer is, but is held */
 	bool		 done;		/* it is, and may go out */
 	bool		 committed;	/* part of it went out */
 	uint8_t		 why;		/* enum kvp_fail, the first one */
-	uint32_t	 failed_host;	/* and its host in the group */
-	uint64_t	 failed_hosts;	/* bit i: host i of the group */
+	uint32_t	 failed_host;	/* and its host in the pool */
+	uint64_t	 failed_hosts;	/* bit i: host i of the pool */
 	size_t		 kept;		/* bytes rendered and not gone out */
 	struct chain	 reply;
 	struct lease	*items;		/* parts that came before their turn */
@@ -90,18 +92,29 @@ void	 request_leg_failed(struct backend *b, struct leg *leg,
 /* It is out of its queue; failed before. */
 void	 request_leg_free(struct leg **leg);
 
+/* Empty those hosts of SVC that rejoin, where that is this worker's task. */
+void	 request_flush_rejoining(struct service *svc);
+
 /* C is going: its requests have no client any more. */
 void	 request_orphan_all(struct client *c);
 
 /* Move what is whole at the head of C's queue to its output. */
 void	 request_deliver(struct client *c);
 
+/* Seconds that what REQ writes to a stand-in may live, 0: any. */
+static inline uint32_t
+request_stand_in_ttl(const struct request *req)
+{
+	return (uint32_t)((req->svc->cfg->failover_ttl_ms + 999) / 1000);
+}
+
 /* LEG's key; its body is not at hand any more. */
 static inline struct kvp_key
 leg_key(const struct leg *leg)
 {
 	return (struct kvp_key){
-		.key = { leg->key, leg->key_len }, .step = leg->step
+		.key = { leg->key, leg->key_len }, .step = leg->step,
+		.ttl_max = leg->stand_in ? request_stand_in_ttl(leg->req) : 0
 	};
 }
 

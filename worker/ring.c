@@ -300,3 +300,25 @@ ring_find(const struct ring *ring, const void *key, size_t len)
 		continue;
 	return p->host;
 }
+
+unsigned
+ring_find_live(const struct ring *ring, const void *key, size_t len,
+    const bool *out)
+{
+	const struct ring_point *p = ring->points;
+	uint32_t hash;
+	size_t i;
+
+	if (p == NULL)
+		return ring->only == RING_NONE || out[ring->only] ?
+		    RING_NONE : ring->only;
+	hash = ring->hash(key, len);
+	for (p += ring->index[hash >> ring->shift]; p->value < hash; p++)
+		continue;
+	for (i = 0; i <= ring->n_points; i++) {
+		if (!out[p->host])
+			return p->host;
+		p = p == ring->points + ring->n_points ? ring->points : p + 1;
+	}
+	return RING_NONE;
+}

@@ -47,4 +47,8 @@ void	 ring_free(struct ring **ring);
 unsigned ring_find(const struct ring *ring, const void *key, size_t len)
 	    MUST_CHECK;
 
+/* The same, but not a host I with OUT[I]; RING_NONE: all are out. */
+unsigned ring_find_live(const struct ring *ring, const void *key, size_t len,
+	    const bool *out) MUST_CHECK;
+
 #endif /* WORKER_RING_H */

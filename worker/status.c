@@ -42,10 +42,10 @@ status_print_offline(FILE *out, struct shm *shm)
 	unsigned i, n = shm_facts(shm)->n_hosts, offline = 0;
 
 	for (i = 0; i < n; i++)
-		offline += shm_host(shm, i)->up == 0;
+		offline += shm_host_state(shm, i) != SHM_HOST_UP;
 	fprintf(out, "All of offline hosts [%u] \n", offline);
 	for (i = 0; i < n; i++)
-		if (shm_host(shm, i)->up == 0)
+		if (shm_host_state(shm, i) != SHM_HOST_UP)
 			fprintf(out, "  - %s [offline]\n",
 			    shm_host(shm, i)->name);
 }
@@ -136,6 +136,24 @@ status_stats_totals(struct request *req, struct worker *w)
 }
 
 static void
+status_stats_host(struct request *req, const struct shm_host *host)
+{
+	static const char *const states[] = {
+		[SHM_HOST_OUT] = "out",
+		[SHM_HOST_REJOINING] = "rejoining",
+		[SHM_HOST_UP] = "up",
+	};
+	char name[STATUS_NAME_MAX];
+
+	snprintf(name, sizeof(name), "%s:state", host->name);
+	status_stat(req, name, "%s", states[host->state]);
+	snprintf(name, sizeof(name), "%s:ejections", host->name);
+	status_stat(req, name, "%" PRIu64, (uint64_t)host->ejections);
+	snprintf(name, sizeof(name), "%s:returns", host->name);
+	status_stat(req, name, "%" PRIu64, (uint64_t)host->returns);
+}
+
+static void
 status_stats_backends(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
@@ -144,9 +162,10 @@ status_stats_backends(struct request *req, struct worker *w)
 	int c;
 
 	for (i = 0; i < n; i++) {
+		status_stats_host(req, shm_host(shm, i));
 		for (c = 0; c < HOST_N; c++) {
-			/* Times are for failover, not for people. */
-			if (c == HOST_LAST_GOOD_MS || c == HOST_LAST_FAILED_MS)
+			if (c >= HOST_FIRST_INTERNAL &&
+			    c <= HOST_LAST_INTERNAL)
 				continue;
 			snprintf(name, sizeof(name), "%s:%s",
 			    shm_host(shm, i)->name, counters_host[c].name);

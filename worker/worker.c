@@ -1,5 +1,6 @@
 #include "worker/worker.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,20 +32,28 @@ worker_tell_listeners(struct worker *w, unsigned slot,
 		tell(w->listeners[slot * w->n_services + i]);
 }
 
+void
+worker_report(struct worker *w, enum worker_report report)
+{
+	char byte = (char)report;
+
+	/* A master that does not listen is gone, which EOF will tell; one that
+	 * has not read the last ones will look at everything when it does. */
+	if (write(w->birth->control, &byte, 1) != 1 && errno != EAGAIN)
+		log_warn("worker %u: cannot report to the master",
+		    w->birth->slot);
+}
+
 static void
 worker_serve(struct worker *w)
 {
-	char ready = WORKER_READY;
 
 	if (w->serving || w->draining)
 		return;
 	w->serving = true;
 	ev_timer_stop(w->loop, &w->settle_timer);
 	worker_tell_listeners(w, w->birth->slot, listener_start);
-	/* A master that does not listen is gone, which EOF will tell. */
-	if (write(w->birth->control, &ready, 1) != 1)
-		log_warn("worker %u: cannot report to the master",
-		    w->birth->slot);
+	worker_report(w, WORKER_READY);
 }
 
 /* Clients that come before the backends have been tried would only get errors,
@@ -106,6 +115,24 @@ worker_drain(struct worker *w)
 	worker_client_gone(w);
 }
 
+/* Go by the hosts' states from the next request on, and say so. */
+static void
+worker_look(struct worker *w)
+{
+	uint64_t generation = shm_generation(w->birth->shm);
+	size_t i;
+
+	for (i = 0; i < w->n_services; i++) {
+		struct service *svc = &w->services[i];
+
+		if (pool_look(svc->pool))
+			route_look(svc->route);
+		request_flush_rejoining(svc);
+	}
+	atomic_store_explicit(&w->slot->seen_generation, generation,
+	    memory_order_release);
+}
+
 /* Be the worker of a slot that has none, too, until it has one again. */
 static void
 worker_adopt(struct worker *w, unsigned slot)
@@ -138,6 +165,9 @@ worker_obey(struct worker *w, enum worker_order order, unsigned slot)
 		break;
 	case WORKER_RETURN:
 		worker_return(w, slot);
+		break;
+	case WORKER_LOOK:
+		worker_look(w);
 		break;
 	}
 }
@@ -230,6 +260,7 @@ worker_init(struct worker *w, const struct worker_birth *birth)
 			return false;
 	if (!worker_init_listeners(w))
 		return false;
+	worker_look(w);
 	worker_backend_settled(w);
 	return true;
 }

@@ -29,12 +29,14 @@ struct worker_birth {
 enum worker_order {
 	WORKER_DRAIN = 'd',	/* accept nothing more, answer, exit */
 	WORKER_ADOPT = 'a',	/* accept from the slot's sockets too */
-	WORKER_RETURN = 'r'	/* no longer: it has a worker again */
+	WORKER_RETURN = 'r',	/* no longer: it has a worker again */
+	WORKER_LOOK = 'h'	/* at the hosts: some state has changed */
 };
 
 /* What a worker says up its control socket, a byte each. */
 enum worker_report {
-	WORKER_READY = 'r'	/* it serves */
+	WORKER_READY = 'r',	/* it serves */
+	WORKER_ALARM = 'a'	/* something of a host calls for a decision */
 };
 
 /* Run until the master says so or is gone.  The caller has made the process

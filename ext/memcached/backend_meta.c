@@ -195,7 +195,9 @@ meta_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
 		[COMMAND_DELETE] = "md ", [COMMAND_GIVE_BACK] = "md ",
 		[COMMAND_INCR] = "ma ", [COMMAND_DECR] = "ma ",
 	};
-	const struct command *c = command_peek(cmd);
+	struct command limited;
+	const struct command *c = command_limit(command_peek(cmd),
+	    key->ttl_max, &limited);
 	enum command_op op = command_wire_op(cmd);
 	uint8_t *p = out->dst;
 	bool encoded;

@@ -143,7 +143,9 @@ static bool
 textback_encode(const struct kvp_cmd *cmd, const struct kvp_key *key,
     uint32_t opaque, struct kvp_out *out)
 {
-	const struct command *c = command_peek(cmd);
+	struct command limited;
+	const struct command *c = command_limit(command_peek(cmd),
+	    key->ttl_max, &limited);
 	enum command_op op = command_wire_op(cmd);
 	uint8_t *p = out->dst;
 

@@ -1,4 +1,7 @@
 #include "ext/memcached/command.h"
+
+#include <time.h>
+
 #include "ext/memcached/wire.h"
 
 enum {
@@ -154,6 +157,36 @@ command_age(struct kvp_cmd *copy, uint32_t waited_s)
 		command_make(copy, KVP_WRITE, COMMAND_DELETE);
 	else
 		c->exptime -= (int32_t)waited_s;
+}
+
+/* A time to live of at most MOST seconds; dates are above COMMAND_RELATIVE_MAX,
+ * and negative is past. */
+static int32_t
+command_shorten(int32_t exptime, uint32_t most)
+{
+	int64_t left = exptime;
+
+	if (exptime < 0)
+		return exptime;
+	if (most > COMMAND_RELATIVE_MAX)
+		most = COMMAND_RELATIVE_MAX;
+	if (exptime > COMMAND_RELATIVE_MAX)
+		left -= (int64_t)time(NULL);
+	return exptime == 0 || left > (int64_t)most ? (int32_t)most : exptime;
+}
+
+const struct command *
+command_limit(const struct command *c, uint32_t most, struct command *copy)
+{
+	if (most == 0)
+		return c;
+	*copy = *c;
+	if (command_is_store((enum command_op)c->op) ||
+	    c->op == COMMAND_TOUCH || (c->bits & COMMAND_TIMED) != 0)
+		copy->exptime = command_shorten(c->exptime, most);
+	if (c->bits & COMMAND_VIVIFY)
+		copy->vivify = command_shorten(c->vivify, most);
+	return copy;
 }
 
 void

@@ -222,6 +222,11 @@ command_ask(struct command *c, enum command_field f)
 	c->asks |= (uint16_t)(1u << f);
 }
 
+/* What C writes may live MOST seconds at the most; in COPY, which is returned,
+ * or C itself where MOST is 0. */
+const struct command *command_limit(const struct command *c, uint32_t most,
+	    struct command *copy);
+
 /* Take note of a server's error to one of several parts; the worst is what
  * the client will be told. */
 void	 command_note_error(struct command *c, const struct kvp_reply *r);
