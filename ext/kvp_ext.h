@@ -75,6 +75,9 @@ enum kvp_local {
 #define KVP_CMD_PRIMARY	  0x10	/* a read that only `hosts` can answer */
 #define KVP_CMD_TOO_LARGE 0x20	/* a store over max_value; one that is not
 				 * KVP_LOCAL is sent as a delete */
+#define KVP_CMD_REPEATABLE 0x80	/* a copy that may be sent twice */
+#define KVP_CMD_LENIENT	  0x100	/* a copy that finds nothing has done it too */
+#define KVP_CMD_EMPTIES	  0x200	/* of KVP_EVERY: all that was there is gone */
 #define KVP_CMD_MISS_OK	  0x40	/* under read_failure=miss a failure is
 				 * rendered from a reply of nothing but its
 				 * class, KVP_REPLY_MISS */
@@ -295,7 +298,8 @@ struct kvp_ext {
 
 	/* The command that brings to a backup what CMD did with KEY at the
 	 * primary.  False: nothing is to be copied.  A copy that stores takes
-	 * the body of the original.  R is NULL for KVP_OUTCOME_UNKNOWN. */
+	 * the body of the original.  R is NULL for KVP_OUTCOME_UNKNOWN, after
+	 * which the copy must be repeatable. */
 	bool (*effect)(void *ext, const struct kvp_cmd *cmd,
 	    const struct kvp_key *key, enum kvp_outcome outcome,
 	    const struct kvp_reply *r, struct kvp_cmd *copy);

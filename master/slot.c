@@ -216,6 +216,9 @@ slot_bury(struct slot *s)
 	s->control = -1;
 	s->pid = 0;
 	atomic_store_explicit(&slot_shm(s)->pid, 0, memory_order_relaxed);
+	/* What it held for the backups is gone with it. */
+	counter_add(&slot_shm(s)->counter[COUNTER_COPIES_LOST],
+	    counter_get(&slot_shm(s)->counter[COUNTER_COPIES_QUEUED]));
 	shm_zero_gauges(slot_shm(s), (unsigned)s->common->cfg->n_addrs);
 	return lived_ms;
 }

@@ -82,13 +82,13 @@ X(read_failure, "read_failure", ENUM, "error", 0, 0, "error|miss", RESTART, \
     "a read whose host fails is an error, or a miss") \
 X(allow_flush, "allow_flush", BOOL, "on", 0, 1, NULL, RESTART, \
     "clients may flush_all") \
-X(async_size, "async_size", INT, "50000", 0, 100000000, NULL, LATER, \
+X(async_size, "async_size", INT, "50000", 0, 100000000, NULL, RESTART, \
     "copies that may wait for the backup, in all workers") \
-X(async_bytes, "async_bytes", MB, "64", 1, 1048576, NULL, LATER, \
+X(async_bytes, "async_bytes", MB, "64", 1, 1048576, NULL, RESTART, \
     "MiB of copies that may wait for the backup, in all workers") \
-X(async_timeout_ms, "async_timeout", SEC, "10", 0, 86400, NULL, LATER, \
+X(async_timeout_ms, "async_timeout", SEC, "10", 0, 86400, NULL, RESTART, \
     "seconds that a copy may wait") \
-X(sync_str, "sync_str", STR, NULL, 0, 250, NULL, LATER, \
+X(sync_str, "sync_str", STR, NULL, 0, 250, NULL, RESTART, \
     "keys that begin with this are copied before the client is answered") \
 X(extension, "extension", STR, NULL, 1, 255, NULL, RESTART, \
     "file of the protocol extension; makes the section a service") \

@@ -63,7 +63,24 @@ X(CLOSE_TOO_LONG, "close_too_long", TOTAL, \
     "clients closed: a request over all bounds") \
 X(CLOSE_MEMORY, "close_memory", TOTAL, "clients closed: out of memory") \
 X(CLOSE_STOP, "close_stop", TOTAL, "clients closed: kvproxy stops") \
-X(SERVERS, "server_connections", GAUGE, "backend connections")
+X(SERVERS, "server_connections", GAUGE, "backend connections") \
+X(COPIES, "copies", TOTAL, "copies made for the backup group") \
+X(COPIES_SENT, "copies_sent", TOTAL, "copies that the backup answered") \
+X(COPIES_FAILED, "copies_failed", TOTAL, "copies that the backup refused") \
+X(COPIES_DROPPED, "copies_dropped", TOTAL, \
+    "copies not made: async_size or async_bytes") \
+X(COPIES_EXPIRED, "copies_expired", TOTAL, \
+    "copies given up after async_timeout") \
+X(COPIES_FLUSHED, "copies_flushed", TOTAL, \
+    "copies dropped: a flush_all came after") \
+X(COPIES_UNCERTAIN, "copies_uncertain", TOTAL, \
+    "copies that may have been done: the key is deleted instead") \
+X(COPIES_UNKNOWN, "copies_unknown", TOTAL, \
+    "writes of unknown outcome: the key is deleted on the backup") \
+X(COPIES_LOST, "copies_lost", TOTAL, \
+    "copies that a worker held when it ended") \
+X(COPIES_LAG_MS, "copies_lag_ms", GAUGE, "age of the oldest copy") \
+X(COPIES_QUEUED, "copies_queued", GAUGE, "copies that wait for the backup")
 
 #define COUNTERS_HOST(X) \
 X(REQUESTS, "requests", TOTAL, "legs queued for the host") \
@@ -75,6 +92,8 @@ X(LAST_FAILED_US, "last_failed_us", GAUGE, \
     "monotonic time of the last failed leg") \
 X(LAST_GREETED_US, "last_greeted_us", GAUGE, \
     "monotonic time of the last connection") \
+X(LAST_FLUSH_US, "last_flush_us", TOTAL, \
+    "monotonic time of the last flush_all") \
 X(FLUSHED_US, "flushed_us", GAUGE, \
     "monotonic time of the last flush before a return") \
 X(EVENTS_IN_A_ROW, "events_in_a_row", GAUGE, \

@@ -7,6 +7,7 @@
 #include "shared/log.h"
 #include "worker/io.h"
 #include "worker/legs.h"
+#include "worker/replica.h"
 
 enum {
 	BACKEND_PAUSE_MIN_MS = 50,	/* between tries, doubling */
@@ -147,8 +148,10 @@ backend_give_up(struct backend *b, enum kvp_fail why)
 	struct leg_queue lost = TAILQ_HEAD_INITIALIZER(lost);
 
 	b->failing = true;
+	legs_mark_sent(b);
 	TAILQ_CONCAT(&lost, &b->legs, next);
 	legs_clear(b);
+	replica_take_back(b, &lost);
 	legs_end_all(b, &lost, why);
 	b->pause_ms = MIN(MAX(b->pause_ms * 2, BACKEND_PAUSE_MIN_MS),
 	    b->svc->cfg->failover_interval_ms);
@@ -208,9 +211,10 @@ backend_lose(struct backend *b, const char *what)
 	legs_part_sent(b, &again, &lost);
 	backend_disconnect(b);
 	if (broken || b->quick_deaths > BACKEND_YOUNG_MAX) {
+		backend_give_up(b, broken ? KVP_FAIL_MEMORY : KVP_FAIL_DOWN);
+		replica_take_back(b, &again);
 		legs_end_all(b, &lost, KVP_FAIL_CLOSED);
 		legs_end_all(b, &again, KVP_FAIL_CLOSED);
-		backend_give_up(b, broken ? KVP_FAIL_MEMORY : KVP_FAIL_DOWN);
 		return;
 	}
 	legs_requeue(b, &again);
@@ -305,8 +309,15 @@ backend_quiet_since_us(const struct backend *b)
 static uint64_t
 backend_silent_us(const struct backend *b)
 {
-	return backend_quiet_since_us(b) +
-	    MAX(2 * backend_recv_timeout_us(b), BACKEND_SILENT_MIN_US);
+	uint64_t most = MAX(2 * backend_recv_timeout_us(b),
+	    BACKEND_SILENT_MIN_US);
+
+	/* Copies are patient: on another connection they could overtake those
+	 * that the host has received and not yet read. */
+	if (b->n_copies > 0)
+		most = MAX(most,
+		    (uint64_t)b->svc->cfg->async_timeout_ms * 1000);
+	return backend_quiet_since_us(b) + most;
 }
 
 static uint64_t
@@ -364,7 +375,11 @@ backend_expire(struct backend *b)
 		backend_warn(b, "does not answer in time");
 	}
 	while ((leg = b->due) != NULL && now - leg->queued_us >= timeout) {
-		b->due = TAILQ_NEXT(leg, next);
+		legs_next_due(b);
+		if (leg_is_copy(leg)) {
+			replica_too_late(leg);
+			continue;
+		}
 		counter_add(backend_count(b, HOST_TIMEOUTS), 1);
 		request_leg_failed(b, leg, KVP_FAIL_TIMEOUT);
 	}
@@ -430,6 +445,7 @@ backend_up(struct backend *b)
 	counter_set(backend_count(b, HOST_LAST_GREETED_US), b->w->now_us);
 	if (shm_host_state(b->w->birth->shm, b->entry) != SHM_HOST_UP)
 		worker_report(b->w, WORKER_ALARM);
+	replica_pump(b);
 	if (!chain_is_empty(&b->out))
 		backend_mark_dirty(b);
 	backend_arm(b);
@@ -629,6 +645,17 @@ backend_receive(struct backend *b)
 		backend_probe(b);
 }
 
+uint64_t
+backend_copy_lag_us(const struct backend *b)
+{
+	const struct leg *leg;
+
+	TAILQ_FOREACH(leg, &b->legs, next)
+		if (leg_is_copy(leg))
+			return b->w->now_us - leg->req->copy->born_us;
+	return 0;
+}
+
 void
 backend_flush(struct backend *b)
 {
@@ -701,8 +728,11 @@ backend_fini(struct backend *b)
 	struct leg *leg;
 
 	ev_timer_stop(b->w->loop, &b->timer);
-	while ((leg = legs_take(b)) != NULL)
+	while ((leg = legs_take(b)) != NULL) {
+		if (leg_is_copy(leg))
+			replica_too_late(leg);
 		request_leg_free(&leg);
+	}
 	if (b->io.fd >= 0)
 		backend_disconnect(b);
 	chain_clear(&b->w->bufs, &b->out);

@@ -43,7 +43,8 @@ struct backend {
 	struct kvp_conn	 greeting;	/* of the connection in the making */
 	struct leg_queue legs;		/* in the order they were encoded */
 	unsigned	 n_legs;
-	struct leg	*due;		/* the first that is not abandoned */
+	unsigned	 n_copies;	/* of these */
+	struct leg	*due;		/* the first that somebody waits for */
 	uint32_t	 opaque;	/* the next leg's */
 	uint64_t	 queued;	/* bytes ever queued and ever sent */
 	uint64_t	 sent;
@@ -83,6 +84,9 @@ backend_recv_timeout_us(const struct backend *b)
 {
 	return (uint64_t)b->svc->cfg->recv_timeout_ms * 1000;
 }
+
+/* How long the oldest copy in B's queue has been under way; 0: none is. */
+uint64_t backend_copy_lag_us(const struct backend *b);
 
 /* Send what is queued; turn.c's. */
 void	 backend_flush(struct backend *b);

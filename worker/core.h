@@ -22,6 +22,7 @@ struct backend;
 struct client;
 struct listener;
 struct pool;
+struct replica;
 struct route;
 
 /* One section with extension=: a port, a protocol, a group of hosts. */
@@ -32,6 +33,7 @@ struct service {
 	void		*ext;		/* first argument of all of fn */
 	struct pool	*pool;		/* connections to the group's hosts */
 	struct route	*route;		/* key -> host */
+	struct replica	*replica;	/* NULL: there is no backup */
 };
 
 STAILQ_HEAD(client_queue, client);
@@ -44,7 +46,7 @@ struct worker {
 	struct shm_slot	*slot;		/* our counters */
 	uint64_t	 now_us;	/* monotonic, see turn_now */
 	struct buf_pool	 bufs;
-	struct slab	 clients, requests, legs_small, legs_large;
+	struct slab	 clients, requests, copies, legs_small, legs_large;
 	uint8_t		 room[KVP_ROOM + KVP_KEY_MAX + KVP_NOTE_MAX];
 	struct service	*services;
 	size_t		 n_services;
@@ -92,7 +94,7 @@ worker_host(struct worker *w, unsigned host)
 void	 worker_report(struct worker *w, enum worker_report report);
 /* Every backend has been tried once: serve.  Called by backend.c. */
 void	 worker_backend_settled(struct worker *w);
-/* A client is gone; the last one ends a drain. */
+/* A client or a copy is gone; the last one ends a drain. */
 void	 worker_client_gone(struct worker *w);
 
 /* turn.c */

@@ -1,8 +1,36 @@
 #include "worker/legs.h"
 
 #include "worker/client.h"
+#include "worker/replica.h"
 
 enum { LEGS_OUT_FIT = 16384 };		/* a segment of output */
+
+/* Can LEG come to the end of its client's patience? */
+static bool
+leg_is_due(const struct leg *leg)
+{
+	return !leg->abandoned && (!leg_is_copy(leg) ||
+	    leg->req->copy->sync_of != NULL);
+}
+
+void
+legs_next_due(struct backend *b)
+{
+	do
+		b->due = TAILQ_NEXT(b->due, next);
+	while (b->due != NULL && !leg_is_due(b->due));
+}
+
+/* LEG is behind all others now. */
+static void
+legs_append(struct backend *b, struct leg *leg)
+{
+	TAILQ_INSERT_TAIL(&b->legs, leg, next);
+	b->n_legs++;
+	b->n_copies += leg_is_copy(leg);
+	if (b->due == NULL && leg_is_due(leg))
+		b->due = leg;
+}
 
 struct leg *
 legs_take(struct backend *b)
@@ -12,9 +40,10 @@ legs_take(struct backend *b)
 	if (leg == NULL)
 		return NULL;
 	if (b->due == leg)
-		b->due = TAILQ_NEXT(leg, next);
+		legs_next_due(b);
 	TAILQ_REMOVE(&b->legs, leg, next);
 	b->n_legs--;
+	b->n_copies -= leg_is_copy(leg);
 	return leg;
 }
 
@@ -38,6 +67,7 @@ legs_encode(struct backend *b, struct leg *leg, const struct kvp_key *key,
 	leg->size = (uint32_t)(out.len + out.body.len + out.tail.len);
 	chain_extend(&b->out, out.len);
 	leg->has_body = key->body.len > 0;
+	leg->was_sent = false;
 	ok = out.body.len == 0 || (src != NULL ?
 	    chain_append_from(bufs, &b->out, src, out.body.p, out.body.len,
 	    LEGS_OUT_FIT) :
@@ -49,18 +79,19 @@ legs_encode(struct backend *b, struct leg *leg, const struct kvp_key *key,
 	/* Half a frame is queued: the connection is of no use any more. */
 	if (!ok)
 		b->broken = true;
-	TAILQ_INSERT_TAIL(&b->legs, leg, next);
-	b->n_legs++;
-	if (b->due == NULL)
-		b->due = leg;
+	legs_append(b, leg);
 	return -1;
 }
 
 void
 legs_end(struct backend *b, struct leg *leg, enum kvp_fail why)
 {
-	if (!leg->abandoned)
+	if (leg_is_copy(leg))
+		replica_failed(leg, why);
+	else if (!leg->abandoned)
 		request_leg_failed(b, leg, why);
+	else if (leg->was_sent)
+		request_leg_lost(b, leg);
 	request_leg_free(&leg);
 }
 
@@ -76,10 +107,19 @@ legs_end_all(struct backend *b, struct leg_queue *legs, enum kvp_fail why)
 }
 
 void
+legs_mark_sent(struct backend *b)
+{
+	struct leg *leg;
+
+	TAILQ_FOREACH(leg, &b->legs, next)
+		leg->was_sent = leg->start < b->sent;
+}
+
+void
 legs_clear(struct backend *b)
 {
 	TAILQ_INIT(&b->legs);
-	b->n_legs = 0;
+	b->n_legs = b->n_copies = 0;
 	b->due = NULL;
 	b->queued = b->sent = 0;
 	chain_clear(&b->w->bufs, &b->out);
@@ -98,7 +138,7 @@ legs_add_again(struct backend *b, struct leg_queue *legs)
 		key = leg_key(leg);
 		if (leg->abandoned)
 			request_leg_free(&leg);
-		else if ((why = legs_encode(b, leg, &key, NULL)) >= 0)
+		else if ((why = legs_encode(b, leg, &key, leg->body)) >= 0)
 			legs_end(b, leg, (enum kvp_fail)why);
 	}
 }
@@ -131,6 +171,12 @@ legs_part_sent(struct backend *b, struct leg_queue *again,
 		if (leg->start >= b->sent)
 			continue;
 		TAILQ_REMOVE(&b->legs, leg, next);
+		if (leg_is_copy(leg)) {
+			replica_make_repeatable(leg);
+			TAILQ_INSERT_HEAD(again, leg, next);
+			continue;
+		}
+		leg->was_sent = true;
 		if (leg->req->cmd.class != KVP_READ && leg->req->client != NULL)
 			leg->req->client->wrote_mark = b->w->write_mark;
 		if (legs_may_retry(b, leg))
@@ -163,17 +209,14 @@ legs_requeue(struct backend *b, struct leg_queue *again)
 
 	TAILQ_FOREACH(leg, again, next) {
 		leg->retried = true;
-		worker_count(b->w, COUNTER_RETRIES, 1);
+		worker_count(b->w, COUNTER_RETRIES, !leg_is_copy(leg));
 	}
 	legs_add_again(b, again);
-	if (b->due == NULL)
-		b->due = TAILQ_FIRST(&unsent);
 	while ((leg = TAILQ_FIRST(&unsent)) != NULL) {
 		TAILQ_REMOVE(&unsent, leg, next);
-		TAILQ_INSERT_TAIL(&b->legs, leg, next);
+		legs_append(b, leg);
 		leg->start = b->queued;
 		b->queued += leg->size;
-		b->n_legs++;
 		worker_count(b->w, COUNTER_MOVED, 1);
 	}
 	chain_splice(bufs, &b->out, &bytes);
@@ -188,7 +231,8 @@ legs_translate(struct backend *b)
 
 	while ((leg = TAILQ_FIRST(&b->legs)) != NULL) {
 		TAILQ_REMOVE(&b->legs, leg, next);
-		if (leg->req->cmd.class == KVP_READ && !leg->has_body)
+		if (leg_is_copy(leg) ||
+		    (leg->req->cmd.class == KVP_READ && !leg->has_body))
 			TAILQ_INSERT_TAIL(&reads, leg, next);
 		else
 			TAILQ_INSERT_TAIL(&others, leg, next);

@@ -17,12 +17,18 @@ int	 legs_encode(struct backend *b, struct leg *leg,
 /* The first leg, out of the queue; NULL: it is empty. */
 struct leg *legs_take(struct backend *b);
 
+/* b->due has been dealt with: on to the next one that somebody waits for. */
+void	 legs_next_due(struct backend *b);
+
 /* Free a leg that is out of the queue and will not be answered; its request
  * fails for WHY, unless the leg was abandoned. */
 void	 legs_end(struct backend *b, struct leg *leg, enum kvp_fail why);
 void	 legs_end_all(struct backend *b, struct leg_queue *legs,
 	    enum kvp_fail why);
 
+/* Note of each leg whether it was sent, for those who will ask when the queue
+ * is no more. */
+void	 legs_mark_sent(struct backend *b);
 /* Forget the queue and its bytes; the legs are the caller's. */
 void	 legs_clear(struct backend *b);
 

@@ -6,6 +6,7 @@
 #include "worker/backend.h"
 #include "worker/client.h"
 #include "worker/pool.h"
+#include "worker/replica.h"
 #include "worker/route.h"
 #include "worker/status.h"
 
@@ -98,6 +99,8 @@ request_release(struct request *req)
 		request_unhold(req->holds);
 	chain_clear(&w->bufs, &req->reply);
 	request_drop_items(req);
+	if (req->copy != NULL)
+		slab_put(&w->copies, &req->copy);
 	if (req->note != NULL)
 		lease_put(&w->bufs, &req->note);
 	slab_put(&w->requests, &req);
@@ -153,7 +156,11 @@ leg_new(struct request *req, uint32_t index, struct kvp_slice key,
 	leg->abandoned = false;
 	leg->retried = false;
 	leg->stand_in = stand_in;
+	leg->was_sent = false;
 	leg->step = 0;
+	leg->body = NULL;
+	leg->body_p = NULL;
+	leg->body_len = 0;
 	if (key.len > 0)
 		memcpy(leg->key, key.p, key.len);
 	req->n_legs++;
@@ -166,12 +173,62 @@ request_leg_free(struct leg **leg)
 	struct request *req = (*leg)->req;
 	struct worker *w = req->svc->w;
 
+	if ((*leg)->body != NULL)
+		lease_put(&w->bufs, &(*leg)->body);
 	if ((*leg)->large)
 		slab_put(&w->legs_large, leg);
 	else
 		slab_put(&w->legs_small, leg);
 	req->n_legs--;
 	request_release(req);
+}
+
+/* Keep LEG's body, which lies in SRC, for its copy.  False: out of memory. */
+static bool
+leg_keep_body(struct leg *leg, struct kvp_slice body, struct lease *src)
+{
+	struct worker *w = leg->req->svc->w;
+
+	if (body.len == 0)
+		return true;
+	if (src != NULL && body.len >= BUF_REF_MIN) {
+		src->refs++;
+		leg->body = src;
+		leg->body_p = body.p;
+	} else {
+		if ((leg->body = lease_get(&w->bufs, body.len)) == NULL)
+			return false;
+		memcpy(leg->body->data, body.p, body.len);
+		leg->body_p = leg->body->data;
+	}
+	leg->body_len = (uint32_t)body.len;
+	return true;
+}
+
+struct leg *
+request_new_copy(struct service *svc, const struct kvp_cmd *cmd,
+    const struct leg *leg)
+{
+	const struct kvp_slice none = { NULL, 0 };
+	const struct kvp_slice key = { leg->key, leg->key_len };
+	struct worker *w = svc->w;
+	struct request *req = request_new(svc, NULL, cmd, none);
+	struct leg *twin;
+
+	if (req == NULL)
+		return NULL;
+	if ((req->copy = slab_get(&w->copies)) == NULL ||
+	    (twin = leg_new(req, 0, key, false)) == NULL) {
+		request_release(req);
+		return NULL;
+	}
+	if (leg->body != NULL) {
+		leg->body->refs++;
+		twin->body = leg->body;
+		twin->body_p = leg->body_p;
+		twin->body_len = leg->body_len;
+	}
+	return twin;
 }
 
 /*
@@ -458,7 +515,11 @@ request_issue(struct request *req, const struct request_target *t,
 		why = (int)t->why;
 	else if ((leg = leg_new(req, index, key->key, t->stand_in)) == NULL)
 		why = KVP_FAIL_MEMORY;
-	else if ((why = backend_add(b, leg, key, src)) < 0)
+	else if (req->svc->replica != NULL &&
+	    !leg_keep_body(leg, key->body, src)) {
+		request_leg_free(&leg);
+		why = KVP_FAIL_MEMORY;
+	} else if ((why = backend_add(b, leg, key, src)) < 0)
 		return;
 	else {
 		/* The request has its client, so it stays. */
@@ -477,6 +538,18 @@ request_miss_part(struct request *req, const struct kvp_key *key)
 	worker_count(req->svc->w, COUNTER_REJOIN_MISSES, 1);
 	if (request_end_part(req, 0))
 		request_take_reply(req, index, key, &request_miss, NULL);
+}
+
+/* The connection to HOST: the client's lane, but where copies go the one they
+ * are in, for nothing may overtake them. */
+static struct backend *
+request_backend(const struct request *req, unsigned host)
+{
+	const struct service *svc = req->svc;
+	bool backup = svc->replica != NULL &&
+	    route_is_backup(svc->route, host);
+
+	return pool_backend(svc->pool, host, backup ? 0 : req->client->lane);
 }
 
 static void
@@ -500,7 +573,7 @@ request_issue_key(struct request *req, const struct kvp_key *key,
 		t.why = choice.host == POOL_NONE ? KVP_FAIL_NO_HOST :
 		    KVP_FAIL_DOWN;
 	else
-		t.b = pool_backend(svc->pool, choice.host, c->lane);
+		t.b = request_backend(req, choice.host);
 	if (UNLIKELY(choice.way == ROUTE_STAND_IN)) {
 		t.stand_in = true;
 		limited = *key;
@@ -662,21 +735,80 @@ request_drop_reply(struct request *req, const struct backend *b)
 	request_fail(req);
 }
 
+/* REQ's primary or its backup has not got what a client was to be told. */
+static void
+request_refuse(struct request *req)
+{
+	worker_count(req->svc->w, COUNTER_FAIL_NO_HOST +
+	    (enum counter)req->why, 1);
+	request_fail(req);
+}
+
+/* REQ's primary has answered; its client is answered when the backup has. */
+static void
+request_hold(struct request *req, const struct kvp_key *key,
+    const struct kvp_reply *r, struct lease *src)
+{
+	answer_render(req, &req->reply, key, r, KVP_PART_ONLY, src);
+	req->n_legs++;
+}
+
+void
+request_copied(struct request *req, bool ok, unsigned host)
+{
+	if (req->client != NULL && !req->done) {
+		if (ok)
+			request_done(req);
+		else {
+			worker_count(req->svc->w, COUNTER_FAIL_BACKUP, 1);
+			req->failed_host = host;
+			req->why = KVP_FAIL_BACKUP;
+			request_fail(req);
+		}
+	}
+	req->n_legs--;
+	request_release(req);
+}
+
+/* LEG, which may write, was answered with R: what its client has to wait
+ * for. */
+static enum replica_verdict
+request_replicate(struct backend *b, const struct leg *leg,
+    const struct kvp_reply *r)
+{
+	struct replica *replica = b->svc->replica;
+
+	if (LIKELY(replica == NULL) || leg->req->cmd.class != KVP_WRITE)
+		return REPLICA_NOTHING;
+	return replica_copy(replica, b, leg, r);
+}
+
 void
 request_leg_replied(struct backend *b, struct leg **legp,
     const struct kvp_reply *r, struct lease *src)
 {
 	struct leg *leg = *legp;
 	struct kvp_key key = leg_key(leg);
+	enum replica_verdict verdict;
 
+	if (UNLIKELY(leg_is_copy(leg))) {
+		request_count_reply(b->w, b, leg, r);
+		replica_replied(b, legp, r);
+		return;
+	}
 	if (UNLIKELY(r->flags & KVP_REPLY_FOLLOW) &&
 	    request_follow(b, leg, r)) {
 		*legp = NULL;
 		return;
 	}
 	request_count_reply(b->w, b, leg, r);
+	verdict = request_replicate(b, leg, r);
 	if (!leg->abandoned && request_end_part(leg->req, r->body.len)) {
-		if (request_is_bearable(leg->req, r))
+		if (UNLIKELY(verdict == REPLICA_WAIT))
+			request_hold(leg->req, &key, r, src);
+		else if (UNLIKELY(verdict == REPLICA_REFUSED))
+			request_refuse(leg->req);
+		else if (request_is_bearable(leg->req, r))
 			request_take_reply(leg->req, leg->index, &key, r, src);
 		else
 			request_drop_reply(leg->req, b);
@@ -690,9 +822,17 @@ request_leg_failed(struct backend *b, struct leg *leg, enum kvp_fail why)
 	struct kvp_key key = leg_key(leg);
 
 	ASSERT(!leg->abandoned);
+	if (leg->was_sent)
+		request_replicate(b, leg, NULL);
 	leg->abandoned = true;
 	request_count_failure(b->w, b, why);
 	request_part_failed(leg->req, leg->index, &key, b->host, why);
+}
+
+void
+request_leg_lost(struct backend *b, const struct leg *leg)
+{
+	request_replicate(b, leg, NULL);
 }
 
 /*
@@ -751,8 +891,12 @@ request_issue_every(struct request *req, const struct kvp_key *key,
 	req->n_parts = n;
 	for (i = 0; i < n; i++) {
 		const struct request_target t = {
-			.b = pool_backend(svc->pool, i, c->lane), .host = i
+			.b = request_backend(req, i), .host = i
 		};
+
+		if (req->cmd.flags & KVP_CMD_EMPTIES)
+			counter_set(&worker_host(svc->w, t.b->entry)[
+			    HOST_LAST_FLUSH_US], svc->w->now_us);
 
 		client_leg_begins(c, 0);
 		request_issue(req, &t, key, src);

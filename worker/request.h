@@ -33,7 +33,11 @@ struct leg {
 	bool		 retried;
 	bool		 has_body;	/* cannot be encoded again */
 	bool		 stand_in;	/* not where its key belongs */
+	bool		 was_sent;	/* wholly or not, when it was lost */
 	uint8_t		 step;		/* see kvp_key */
+	struct lease	*body;		/* where it may be copied; or NULL */
+	const uint8_t	*body_p;
+	uint32_t	 body_len;
 	uint8_t		 key[];
 };
 
@@ -44,6 +48,7 @@ struct request {
 	STAILQ_ENTRY(request) next;	/* in its client's queue */
 	struct client	*client;	/* NULL: nobody waits for an answer */
 	struct service	*svc;
+	struct copy	*copy;		/* of a copy (see replica.h) */
 	struct lease	*note;
 	uint32_t	 note_len;
 	struct request	*holds;		/* whose answer waits for this */
@@ -89,8 +94,17 @@ void	 request_leg_replied(struct backend *b, struct leg **leg,
 /* The leg will not be answered in time; it stays in its queue. */
 void	 request_leg_failed(struct backend *b, struct leg *leg,
 	    enum kvp_fail why);
+/* One that failed before was sent, and its late reply will not come either. */
+void	 request_leg_lost(struct backend *b, const struct leg *leg);
 /* It is out of its queue; failed before. */
 void	 request_leg_free(struct leg **leg);
+
+/* A copy of what LEG did, to be filled in and queued: a leg whose request is
+ * of CMD and shares LEG's body.  NULL: out of memory. */
+struct leg *request_new_copy(struct service *svc, const struct kvp_cmd *cmd,
+	    const struct leg *leg) MUST_CHECK;
+/* The copy that REQ has waited for is at HOST, or not (not OK). */
+void	 request_copied(struct request *req, bool ok, unsigned host);
 
 /* Empty those hosts of SVC that rejoin, where that is this worker's task. */
 void	 request_flush_rejoining(struct service *svc);
@@ -108,12 +122,13 @@ request_stand_in_ttl(const struct request *req)
 	return (uint32_t)((req->svc->cfg->failover_ttl_ms + 999) / 1000);
 }
 
-/* LEG's key; its body is not at hand any more. */
+/* LEG's key; its body only where it was kept. */
 static inline struct kvp_key
 leg_key(const struct leg *leg)
 {
 	return (struct kvp_key){
 		.key = { leg->key, leg->key_len }, .step = leg->step,
+		.body = { leg->body_p, leg->body_len },
 		.ttl_max = leg->stand_in ? request_stand_in_ttl(leg->req) : 0
 	};
 }

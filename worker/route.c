@@ -133,6 +133,30 @@ route_look(struct route *r)
 	r->all_up = hosts && backup && read;
 }
 
+unsigned
+route_owner(const struct route *r, struct kvp_slice key)
+{
+	return route_group_owner(&r->hosts, key);
+}
+
+unsigned
+route_backup(const struct route *r, struct kvp_slice key)
+{
+	return r->backup.ring == NULL ? POOL_NONE :
+	    route_group_owner(&r->backup, key);
+}
+
+bool
+route_is_backup(const struct route *r, unsigned host)
+{
+	size_t i;
+
+	for (i = 0; i < r->backup.n; i++)
+		if (r->backup.host[i] == host)
+			return true;
+	return false;
+}
+
 /* HOST, unless it rejoins and CMD would read what is to be thrown away. */
 static struct route_choice
 route_to(const struct route *r, const struct kvp_cmd *cmd, enum route_way way,

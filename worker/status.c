@@ -66,7 +66,8 @@ status_print_block(FILE *out, struct shm *shm)
 	    shm_sum(shm, COUNTER_SERVERS));
 	fprintf(out, "Read timeout of backend connection [%" PRIu32 "ms]\n",
 	    shm_facts(shm)->recv_timeout_ms);
-	fprintf(out, "Size of async queue [0]\n\n");
+	fprintf(out, "Size of async queue [%" PRIu64 "]\n\n",
+	    shm_sum(shm, COUNTER_COPIES_QUEUED));
 }
 
 void

@@ -10,6 +10,7 @@
 #include "worker/extload.h"
 #include "worker/listener.h"
 #include "worker/pool.h"
+#include "worker/replica.h"
 #include "worker/route.h"
 
 /* How long a worker waits for its backends before it serves without them. */
@@ -76,9 +77,15 @@ worker_on_settle_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 void
 worker_client_gone(struct worker *w)
 {
-	if (w->draining && TAILQ_EMPTY(&w->all_clients) &&
-	    TAILQ_EMPTY(&w->lingering))
-		worker_stop(w);
+	size_t i;
+
+	if (!w->draining || !TAILQ_EMPTY(&w->all_clients) ||
+	    !TAILQ_EMPTY(&w->lingering))
+		return;
+	for (i = 0; i < w->n_services; i++)
+		if (!replica_is_empty(w->services[i].replica))
+			return;
+	worker_stop(w);
 }
 
 static void
@@ -202,8 +209,12 @@ worker_init_service(struct worker *w, size_t i)
 	svc->pool = pool_new(svc);
 	if (svc->pool == NULL)
 		return false;
-	svc->route = route_new(svc);
-	return svc->route != NULL;
+	if ((svc->route = route_new(svc)) == NULL)
+		return false;
+	if (svc->cfg->backup == NULL)
+		return true;
+	svc->replica = replica_new(svc);
+	return svc->replica != NULL;
 }
 
 /* Ours, and those that we may have to adopt. */
@@ -239,6 +250,7 @@ worker_init(struct worker *w, const struct worker_birth *birth)
 	buf_pool_init(&w->bufs);
 	slab_init(&w->clients, sizeof(struct client));
 	slab_init(&w->requests, sizeof(struct request));
+	slab_init(&w->copies, sizeof(struct copy));
 	slab_init(&w->legs_small, sizeof(struct leg) + LEG_KEY_SMALL);
 	slab_init(&w->legs_large, sizeof(struct leg) + KVP_KEY_MAX);
 	TAILQ_INIT(&w->all_clients);
@@ -275,6 +287,7 @@ worker_fini(struct worker *w)
 	    (c = TAILQ_FIRST(&w->lingering)) != NULL)
 		client_close(c, COUNTER_CLOSE_STOP);
 	for (i = 0; i < w->n_services; i++) {
+		replica_free(&w->services[i].replica);
 		pool_free(&w->services[i].pool);
 		route_free(&w->services[i].route);
 	}
@@ -287,10 +300,11 @@ worker_fini(struct worker *w)
 	ev_timer_stop(w->loop, &w->settle_timer);
 	ev_io_stop(w->loop, &w->control);
 	buf_pool_fini(&w->bufs);
-	ASSERT(w->requests.n_used == 0);
+	ASSERT(w->requests.n_used == 0 && w->copies.n_used == 0);
 	ASSERT(w->legs_small.n_used == 0 && w->legs_large.n_used == 0);
 	slab_fini(&w->clients);
 	slab_fini(&w->requests);
+	slab_fini(&w->copies);
 	slab_fini(&w->legs_small);
 	slab_fini(&w->legs_large);
 	free(w->services);

@@ -253,6 +253,8 @@ binary_parse_flush(const struct binary_verb *v, const struct binary_packet *k)
 		c->exptime = binary_read_exptime(k->p + BINARY_HEADER);
 	if (c->exptime != 0)
 		c->bits |= COMMAND_TIMED;
+	else
+		k->req->cmd.flags = KVP_CMD_EMPTIES;
 	return binary_frame(k);
 }
 

@@ -139,6 +139,10 @@ command_effect(const struct kvp_cmd *cmd, enum kvp_outcome outcome,
 	if (op == COMMAND_LOCAL)
 		return false;
 	command_make(copy, KVP_WRITE, op);
+	if (op == COMMAND_SET || op == COMMAND_DELETE || op == COMMAND_TOUCH)
+		copy->flags |= KVP_CMD_REPEATABLE;
+	if (op == COMMAND_DELETE || op == COMMAND_TOUCH)
+		copy->flags |= KVP_CMD_LENIENT;
 	/* A delete in another command's place is one and no more. */
 	if (op == (enum command_op)c->op ? !gone : op != COMMAND_DELETE)
 		command_copy(command_of(copy), c);
@@ -153,9 +157,10 @@ command_age(struct kvp_cmd *copy, uint32_t waited_s)
 
 	if (!lives || c->exptime <= 0 || c->exptime > COMMAND_RELATIVE_MAX)
 		return;
-	if (waited_s >= (uint32_t)c->exptime)
+	if (waited_s >= (uint32_t)c->exptime) {
 		command_make(copy, KVP_WRITE, COMMAND_DELETE);
-	else
+		copy->flags = KVP_CMD_REPEATABLE | KVP_CMD_LENIENT;
+	} else
 		c->exptime -= (int32_t)waited_s;
 }
 
@@ -193,6 +198,7 @@ void
 command_flush(struct kvp_cmd *cmd)
 {
 	command_make(cmd, KVP_EVERY, COMMAND_FLUSH);
+	cmd->flags = KVP_CMD_EMPTIES;
 }
 
 void

@@ -274,12 +274,15 @@ text_parse_flush(const struct text_verb *v, const struct text_line *line,
 	if (!line->m->allow_flush)
 		return text_refuse(line, COMMAND_ANSWER_NO_FLUSH, bits);
 	c = text_begin(line, KVP_EVERY, COMMAND_FLUSH, bits);
+	line->req->cmd.flags = KVP_CMD_EMPTIES;
 	if (words.n <= (bits & COMMAND_QUIET ? 1u : 0u))
 		return (ssize_t)line->frame;
 	if (!text_read_exptime(words.w[0], &c->exptime))
 		return text_refuse(line, COMMAND_ANSWER_EXPTIME, bits);
-	if (c->exptime != 0)
+	if (c->exptime != 0) {
 		c->bits |= COMMAND_TIMED;
+		line->req->cmd.flags = 0;
+	}
 	return (ssize_t)line->frame;
 }
 

@@ -1,0 +1,406 @@
+#include "worker/replica.h"
+
+#include <string.h>
+
+#include "worker/backend.h"
+#include "worker/pool.h"
+#include "worker/route.h"
+
+enum {
+	REPLICA_WINDOW = 1024		/* copies in a host's queue */
+};
+
+static const double replica_tick_s = 0.1;	/* while there are copies */
+
+/* Those that wait for one host. */
+struct replica_host {
+	struct leg_queue waiting;
+};
+
+struct replica {
+	struct service	*svc;
+	ev_timer	 timer;
+	uint64_t	 n, n_max;	/* copies queued, here or at backends */
+	uint64_t	 bytes, bytes_max;
+	struct kvp_slice sync_str;
+	struct replica_host hosts[];	/* by the pool's numbers */
+};
+
+static uint64_t
+replica_now_us(const struct replica *r)
+{
+	return r->svc->w->now_us;
+}
+
+/*
+ * The lives of copies.
+ */
+
+static void
+replica_set_gauge(struct replica *r, int64_t n, int64_t bytes)
+{
+	r->n += (uint64_t)n;
+	r->bytes += (uint64_t)bytes;
+	counter_add(&r->svc->w->slot->counter[COUNTER_COPIES_QUEUED],
+	    (uint64_t)n);
+}
+
+static struct replica *
+replica_of(const struct leg *leg)
+{
+	return leg->req->svc->replica;
+}
+
+/* LEG's copy has come to its end: whoever waits for it is told. */
+static void
+replica_end(struct leg *leg, bool ok)
+{
+	struct copy *copy = leg->req->copy;
+	struct replica *r = replica_of(leg);
+	struct request *waiting = copy->sync_of;
+
+	replica_set_gauge(r, -1, -(int64_t)copy->bytes);
+	copy->sync_of = NULL;
+	if (waiting != NULL)
+		request_copied(waiting, ok, copy->host);
+	if (r->n == 0)
+		worker_client_gone(r->svc->w);
+}
+
+void
+replica_failed(struct leg *leg, enum kvp_fail why)
+{
+	struct worker *w = leg->req->svc->w;
+
+	worker_count(w, why == KVP_FAIL_TIMEOUT ? COUNTER_COPIES_EXPIRED :
+	    COUNTER_COPIES_FAILED, 1);
+	replica_end(leg, false);
+}
+
+static void
+replica_give_up(struct leg *leg, enum kvp_fail why)
+{
+	replica_failed(leg, why);
+	request_leg_free(&leg);
+}
+
+void
+replica_too_late(struct leg *leg)
+{
+	struct copy *copy = leg->req->copy;
+	struct request *waiting = copy->sync_of;
+
+	copy->sync_of = NULL;
+	if (waiting != NULL)
+		request_copied(waiting, false, copy->host);
+}
+
+void
+replica_replied(struct backend *b, struct leg **leg,
+    const struct kvp_reply *reply)
+{
+	bool lenient = ((*leg)->req->cmd.flags & KVP_CMD_LENIENT) != 0;
+	bool ok = reply->class == KVP_REPLY_STORED ||
+	    reply->class == KVP_REPLY_HIT ||
+	    (lenient && reply->class != KVP_REPLY_ERROR);
+
+	worker_count(b->w, reply->class == KVP_REPLY_ERROR ?
+	    COUNTER_COPIES_FAILED : COUNTER_COPIES_SENT, 1);
+	replica_end(*leg, ok);
+	request_leg_free(leg);
+	replica_pump(b);
+}
+
+void
+replica_make_repeatable(struct leg *leg)
+{
+	const struct kvp_ext *fn = leg->req->svc->fn;
+	struct request *req = leg->req;
+	struct kvp_key key = leg_key(leg);
+	struct kvp_cmd copy;
+
+	if (req->cmd.flags & KVP_CMD_REPEATABLE)
+		return;
+	worker_count(req->svc->w, COUNTER_COPIES_UNCERTAIN, 1);
+	if (fn->effect(req->svc->ext, &req->cmd, &key, KVP_OUTCOME_UNKNOWN,
+	    NULL, &copy))
+		req->cmd = copy;
+}
+
+/*
+ * Queues.
+ */
+
+/* Has somebody emptied the host since LEG's copy was made? */
+static bool
+replica_is_flushed(const struct leg *leg, const struct backend *b)
+{
+	return shm_host_last_us(b->w->birth->shm, b->entry,
+	    HOST_LAST_FLUSH_US) >= leg->req->copy->born_us;
+}
+
+/* Its time to live goes on while it waits. */
+static void
+replica_age(struct leg *leg)
+{
+	struct service *svc = leg->req->svc;
+	struct copy *copy = leg->req->copy;
+	uint32_t waited_s =
+	    (uint32_t)((svc->w->now_us - copy->born_us) / 1000000);
+
+	if (waited_s == copy->aged_s)
+		return;
+	svc->fn->age(svc->ext, &leg->req->cmd, waited_s - copy->aged_s);
+	copy->aged_s = waited_s;
+}
+
+/* Give LEG to B.  -1: done; else why not, and LEG is the caller's. */
+static int
+replica_send(struct backend *b, struct leg *leg)
+{
+	struct kvp_key key;
+
+	if (b->n_copies >= REPLICA_WINDOW)
+		return KVP_FAIL_QUEUE_FULL;
+	replica_age(leg);
+	key = leg_key(leg);
+	return backend_add(b, leg, &key, leg->body);
+}
+
+void
+replica_pump(struct backend *b)
+{
+	struct leg_queue *waiting;
+	struct leg *leg;
+	int why;
+
+	if (b->svc->replica == NULL)
+		return;
+	waiting = &b->svc->replica->hosts[b->host].waiting;
+	while ((leg = TAILQ_FIRST(waiting)) != NULL) {
+		if (replica_is_flushed(leg, b)) {
+			TAILQ_REMOVE(waiting, leg, next);
+			worker_count(b->w, COUNTER_COPIES_FLUSHED, 1);
+			replica_end(leg, false);
+			request_leg_free(&leg);
+			continue;
+		}
+		TAILQ_REMOVE(waiting, leg, next);
+		if ((why = replica_send(b, leg)) < 0)
+			continue;
+		if (why == KVP_FAIL_QUEUE_FULL || why == KVP_FAIL_DOWN) {
+			TAILQ_INSERT_HEAD(waiting, leg, next);
+			break;
+		}
+		replica_give_up(leg, (enum kvp_fail)why);
+	}
+}
+
+void
+replica_take_back(struct backend *b, struct leg_queue *legs)
+{
+	struct leg *leg, *prev;
+
+	if (b->svc->replica == NULL)
+		return;
+	for (leg = TAILQ_LAST(legs, leg_queue); leg != NULL; leg = prev) {
+		prev = TAILQ_PREV(leg, leg_queue, next);
+		if (!leg_is_copy(leg))
+			continue;
+		TAILQ_REMOVE(legs, leg, next);
+		TAILQ_INSERT_HEAD(&b->svc->replica->hosts[b->host].waiting,
+		    leg, next);
+		replica_too_late(leg);
+		if (leg->was_sent)
+			replica_make_repeatable(leg);
+	}
+}
+
+/* Drop what has waited for too long, and say how long the oldest has. */
+static void
+replica_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct replica *r = timer->data;
+	uint64_t most_us = (uint64_t)r->svc->cfg->async_timeout_ms * 1000;
+	uint64_t now, lag = 0;
+	struct leg *leg;
+	unsigned i, n = pool_n_hosts(r->svc->pool);
+
+	(void)revents;
+	turn_now(r->svc->w);
+	now = replica_now_us(r);
+	for (i = 0; i < n; i++) {
+		struct leg_queue *waiting = &r->hosts[i].waiting;
+
+		while ((leg = TAILQ_FIRST(waiting)) != NULL &&
+		    now - leg->req->copy->born_us >= most_us) {
+			TAILQ_REMOVE(waiting, leg, next);
+			replica_give_up(leg, KVP_FAIL_TIMEOUT);
+		}
+		lag = MAX(lag, leg != NULL ? now - leg->req->copy->born_us :
+		    backend_copy_lag_us(pool_backend(r->svc->pool, i, 0)));
+	}
+	counter_set(&r->svc->w->slot->counter[COUNTER_COPIES_LAG_MS],
+	    lag / 1000);
+	if (r->n == 0)
+		ev_timer_stop(loop, &r->timer);
+}
+
+/*
+ * Making copies.
+ */
+
+static struct leg *
+replica_make(struct replica *r, const struct leg *leg,
+    const struct kvp_cmd *cmd, unsigned host)
+{
+	struct worker *w = r->svc->w;
+	uint32_t bytes = leg->key_len + leg->body_len;
+	struct leg *twin;
+
+	if (r->n >= r->n_max || r->bytes + bytes > r->bytes_max ||
+	    (twin = request_new_copy(r->svc, cmd, leg)) == NULL) {
+		worker_count(w, COUNTER_COPIES_DROPPED, 1);
+		return NULL;
+	}
+	*twin->req->copy = (struct copy){
+		.born_us = w->now_us, .bytes = bytes, .host = host
+	};
+	replica_set_gauge(r, 1, bytes);
+	worker_count(w, COUNTER_COPIES, 1);
+	if (!ev_is_active(&r->timer))
+		ev_timer_again(w->loop, &r->timer);
+	return twin;
+}
+
+static bool
+replica_is_sync(const struct replica *r, const struct leg *leg)
+{
+	return r->sync_str.len > 0 && leg->key_len >= r->sync_str.len &&
+	    memcmp(leg->key, r->sync_str.p, r->sync_str.len) == 0;
+}
+
+static enum replica_verdict
+replica_refuse(struct request *req, enum kvp_fail why, unsigned host)
+{
+	req->why = (uint8_t)why;
+	req->failed_host = host;
+	return REPLICA_REFUSED;
+}
+
+/* The backup itself has stood in for KEY's primary, which lacks it. */
+static enum replica_verdict
+replica_stood_in(const struct replica *r, const struct leg *leg, bool sync)
+{
+	if (!sync || !leg->stand_in)
+		return REPLICA_NOTHING;
+	return replica_refuse(leg->req, KVP_FAIL_DOWN,
+	    route_owner(r->svc->route, leg_key(leg).key));
+}
+
+/* Queue TWIN, behind those that wait.  With SYNC: REQ waits for it. */
+static enum replica_verdict
+replica_queue(struct replica *r, struct leg *twin, struct request *sync)
+{
+	unsigned host = twin->req->copy->host;
+	struct backend *b = pool_backend(r->svc->pool, host, 0);
+	struct leg_queue *waiting = &r->hosts[host].waiting;
+	int why = KVP_FAIL_QUEUE_FULL;
+
+	twin->req->copy->sync_of = sync;
+	if (TAILQ_EMPTY(waiting))
+		why = replica_send(b, twin);
+	if (why < 0)
+		return sync != NULL ? REPLICA_WAIT : REPLICA_NOTHING;
+	twin->req->copy->sync_of = NULL;
+	if (why == KVP_FAIL_QUEUE_FULL || why == KVP_FAIL_DOWN)
+		TAILQ_INSERT_TAIL(waiting, twin, next);
+	else
+		replica_give_up(twin, (enum kvp_fail)why);
+	return sync != NULL ?
+	    replica_refuse(sync, KVP_FAIL_BACKUP, host) : REPLICA_NOTHING;
+}
+
+enum replica_verdict
+replica_copy(struct replica *r, struct backend *b, const struct leg *leg,
+    const struct kvp_reply *reply)
+{
+	const struct kvp_ext *fn = r->svc->fn;
+	struct request *req = leg->req;
+	struct kvp_key key = leg_key(leg);
+	struct kvp_cmd cmd;
+	struct leg *twin;
+	unsigned host;
+	bool sync;
+
+	if (!fn->effect(r->svc->ext, &req->cmd, &key, reply != NULL ?
+	    KVP_OUTCOME_REPLY : KVP_OUTCOME_UNKNOWN, reply, &cmd))
+		return REPLICA_NOTHING;
+	sync = replica_is_sync(r, leg) && !leg->abandoned && reply != NULL &&
+	    req->client != NULL && (req->cmd.flags & KVP_CMD_MANY) == 0;
+	host = route_backup(r->svc->route, key.key);
+	if (host == POOL_NONE || host == b->host)
+		return replica_stood_in(r, leg, sync);
+	if (reply == NULL)
+		worker_count(r->svc->w, COUNTER_COPIES_UNKNOWN, 1);
+	twin = replica_make(r, leg, &cmd, host);
+	if (twin == NULL)
+		return sync ? replica_refuse(req, KVP_FAIL_BACKUP, host) :
+		    REPLICA_NOTHING;
+	return replica_queue(r, twin, sync ? req : NULL);
+}
+
+/*
+ * The whole.
+ */
+
+struct replica *
+replica_new(struct service *svc)
+{
+	const struct config_service *cfg = svc->cfg;
+	unsigned i, n = pool_n_hosts(svc->pool);
+	unsigned n_workers = MAX(shm_n_slots(svc->w->birth->shm), 1);
+	struct replica *r = calloc(1, sizeof(*r) + n * sizeof(r->hosts[0]));
+
+	if (r == NULL)
+		return NULL;
+	r->svc = svc;
+	r->n_max = ((uint64_t)cfg->async_size + n_workers - 1) / n_workers;
+	r->bytes_max = (uint64_t)cfg->async_bytes / n_workers;
+	if (cfg->sync_str != NULL)
+		r->sync_str = (struct kvp_slice){
+			(const uint8_t *)cfg->sync_str, strlen(cfg->sync_str)
+		};
+	for (i = 0; i < n; i++)
+		TAILQ_INIT(&r->hosts[i].waiting);
+	ev_timer_init(&r->timer, replica_on_timer, 0., replica_tick_s);
+	r->timer.data = r;
+	return r;
+}
+
+void
+replica_free(struct replica **replica)
+{
+	struct replica *r = *replica;
+	struct leg *leg;
+	unsigned i;
+
+	if (r == NULL)
+		return;
+	*replica = NULL;
+	worker_count(r->svc->w, COUNTER_COPIES_LOST, r->n);
+	replica_set_gauge(r, -(int64_t)r->n, -(int64_t)r->bytes);
+	ev_timer_stop(r->svc->w->loop, &r->timer);
+	for (i = 0; i < pool_n_hosts(r->svc->pool); i++)
+		while ((leg = TAILQ_FIRST(&r->hosts[i].waiting)) != NULL) {
+			TAILQ_REMOVE(&r->hosts[i].waiting, leg, next);
+			request_leg_free(&leg);
+		}
+	free(r);
+}
+
+bool
+replica_is_empty(const struct replica *r)
+{
+	return r == NULL || r->n == 0;
+}
