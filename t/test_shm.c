@@ -508,9 +508,9 @@ shm_host_continuous_ends_with_a_good_reply_anywhere(void **state)
 		for (unsigned w = 0; w < 2; w++) {
 			counter_cell *cell = shm_slot(shm, w)->host[2];
 
-			counter_set(&cell[HOST_LAST_GOOD_MS],
+			counter_set(&cell[HOST_LAST_GOOD_US],
 			    table[i].good[w]);
-			counter_set(&cell[HOST_LAST_FAILED_MS],
+			counter_set(&cell[HOST_LAST_FAILED_US],
 			    table[i].failed[w]);
 			counter_set(&cell[HOST_CONTINUOUS],
 			    table[i].continuous[w]);
