@@ -185,3 +185,122 @@ hash_crc32(const void *data, size_t len)
 		crc = table[0][(crc ^ *p) & 0xff] ^ crc >> 8;
 	return ~crc;
 }
+
+uint32_t
+hash_crc32_15(const void *data, size_t len)
+{
+	return hash_crc32(data, len) >> 16 & 0x7fff;
+}
+
+/* BYTE as a char of x86, added to something unsigned. */
+static inline uint32_t
+hash_signed(uint8_t byte)
+{
+	return (uint32_t)(int8_t)byte;
+}
+
+/*
+ * FNV.  The lower half of a product or a sum of bits depends on nothing but
+ * lower halves, and that of the 64-bit hashes is all that is kept: 32 bits
+ * are enough for both widths.
+ */
+static inline uint32_t
+hash_fnv1(const uint8_t *p, size_t len, uint32_t hash, uint32_t prime)
+{
+	for (; len > 0; len--, p++)
+		hash = hash * prime ^ hash_signed(*p);
+	return hash;
+}
+
+static inline uint32_t
+hash_fnv1a(const uint8_t *p, size_t len, uint32_t hash, uint32_t prime)
+{
+	for (; len > 0; len--, p++)
+		hash = (hash ^ hash_signed(*p)) * prime;
+	return hash;
+}
+
+#define FNV_64_START	((uint32_t)UINT64_C(0xcbf29ce484222325))
+#define FNV_64_PRIME	((uint32_t)UINT64_C(0x00000100000001b3))
+#define FNV_32_START	UINT32_C(0x811c9dc5)
+#define FNV_32_PRIME	UINT32_C(0x01000193)
+
+uint32_t
+hash_fnv1_64(const void *data, size_t len)
+{
+	return hash_fnv1(data, len, FNV_64_START, FNV_64_PRIME);
+}
+
+uint32_t
+hash_fnv1a_64(const void *data, size_t len)
+{
+	return hash_fnv1a(data, len, FNV_64_START, FNV_64_PRIME);
+}
+
+uint32_t
+hash_fnv1_32(const void *data, size_t len)
+{
+	return hash_fnv1(data, len, FNV_32_START, FNV_32_PRIME);
+}
+
+uint32_t
+hash_fnv1a_32(const void *data, size_t len)
+{
+	return hash_fnv1a(data, len, FNV_32_START, FNV_32_PRIME);
+}
+
+uint32_t
+hash_one_at_a_time(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint32_t hash = 0;
+
+	for (; len > 0; len--, p++) {
+		hash += hash_signed(*p);
+		hash += hash << 10;
+		hash ^= hash >> 6;
+	}
+	hash += hash << 3;
+	hash ^= hash >> 11;
+	hash += hash << 15;
+	return hash;
+}
+
+#define MURMUR_FACTOR	UINT32_C(0x5bd1e995)
+
+uint32_t
+hash_murmur(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint32_t hash = (UINT32_C(0xdeadbeef) * (uint32_t)len) ^ (uint32_t)len;
+	uint32_t word;
+
+	for (; len >= sizeof(word); len -= sizeof(word), p += sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		word = le32toh(word) * MURMUR_FACTOR;
+		word = (word ^ word >> 24) * MURMUR_FACTOR;
+		hash = hash * MURMUR_FACTOR ^ word;
+	}
+	if (len > 0) {
+		word = 0;
+		memcpy(&word, p, len);
+		hash = (hash ^ le32toh(word)) * MURMUR_FACTOR;
+	}
+	hash = (hash ^ hash >> 13) * MURMUR_FACTOR;
+	return hash ^ hash >> 15;
+}
+
+uint32_t
+hash_jump(uint64_t key, uint32_t n_buckets)
+{
+	uint64_t bucket, next = 0;
+
+	ASSERT(n_buckets > 0);
+	do {
+		bucket = next;
+		key = key * UINT64_C(2862933555777941757) + 1;
+		next = (uint64_t)((double)(bucket + 1) *
+		    (2147483648.0 / (double)((key >> 33) + 1)));
+	} while (next < n_buckets);
+	return (uint32_t)bucket;
+}

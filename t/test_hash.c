@@ -153,6 +153,98 @@ crc32_is_right_at_every_length(void **state)
 	}
 }
 
+/*
+ * The numbers are libmemcached 1.1.4's (Debian 12), by
+ * memcached_generate_hash_value; those of all lengths are sum = sum * 31 +
+ * hash, from the empty one up.  Published are those of "a" and "foobar" of FNV
+ * (of the 64-bit ones the lower half), and of one_at_a_time those of "a" and of
+ * the fox.  The last row has bytes from 0x80 on.
+ */
+static void
+hashes_are_those_of_libmemcached(void **state)
+{
+	static const char *const texts[] = {
+		"", "a", "foobar", "123456789", "key:1234",
+		"The quick brown fox jumps over the lazy dog",
+		"\xc3\xa9t\xc3\xa9 \xff\x80"
+	};
+	static const struct {
+		uint32_t (*hash)(const void *, size_t);
+		uint32_t want[ARRAY_LEN(texts)];
+		uint32_t sum;
+	} rows[] = {
+		{ hash_md5_32, { 0xd98c1dd4, 0xb975c10c, 0x22f65838,
+		    0x94e7f925, 0xbcf266d5, 0x9d7d109e, 0x9c3b642a },
+		    0x8b14ea55 },
+		{ hash_fnv1_64, { 0x84222325, 0x8601b7be, 0xa4dda9c2,
+		    0x2bf916d6, 0x42f6c258, 0x7de37ace, 0xf0570250 },
+		    0xaf7d6505 },
+		{ hash_fnv1a_64, { 0x84222325, 0x8601ec8c, 0xf73967e8,
+		    0x23c6cdfc, 0x52f0f226, 0xe7e47110, 0x57dc71da },
+		    0x6399bc29 },
+		{ hash_fnv1_32, { 0x811c9dc5, 0x050c5d7e, 0x31f0b262,
+		    0x24148816, 0xae7eb3b8, 0xe9c86c6e, 0xbb65c9d0 },
+		    0x1ad407c5 },
+		{ hash_fnv1a_32, { 0x811c9dc5, 0xe40c292c, 0xbf9cf968,
+		    0xbb86b11c, 0x76850fa6, 0x048fff90, 0xfe5c3dfa },
+		    0xee5abb29 },
+		{ hash_crc32_15, { 0x00000000, 0x000068b7, 0x00001ef6,
+		    0x00004bf4, 0x00004c36, 0x0000414f, 0x00000b8c },
+		    0x8452f927 },
+		{ hash_one_at_a_time, { 0x00000000, 0xca2e9442, 0xf952fde7,
+		    0xc66b58c5, 0x6381ba05, 0x519e91f5, 0x48ba4d63 },
+		    0x30f138c2 },
+		{ hash_murmur, { 0x00000000, 0x4b41757c, 0xabecff17,
+		    0xb7760690, 0x9a5d9c91, 0x30c79125, 0x1b3bf7bd },
+		    0xa99f063a }
+	};
+	uint8_t *block, *data;
+	uint32_t sum;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		for (size_t t = 0; t < ARRAY_LEN(texts); t++)
+			assert_int_equal(rows[i].hash(texts[t],
+			    strlen(texts[t])), rows[i].want[t]);
+		sum = 0;
+		for (size_t len = 0; len <= LEN_MAX; len++) {
+			data = test_bytes(&block, len % 4, len);
+			sum = sum * 31 + rows[i].hash(data, len);
+			free(block);
+		}
+		assert_int_equal(sum, rows[i].sum);
+		assert_int_equal(rows[i].hash(NULL, 0), rows[i].want[0]);
+	}
+}
+
+/* Vectors that implementations in Go, Python and Perl share. */
+static void
+jump_gives_the_published_buckets(void **state)
+{
+	static const struct {
+		uint64_t key;
+		uint32_t n_buckets, want;
+	} rows[] = {
+		{ 1, 1, 0 },
+		{ 42, 57, 43 },
+		{ 1, 128, 55 },
+		{ 129, 128, 120 },
+		{ 0xdead10cc, 1, 0 },
+		{ 0xdead10cc, 666, 361 },
+		{ 256, 1024, 520 },
+		{ 128, 100000000, 38172097 },
+		{ 128, 2147483648, 1644467860 },
+		{ UINT64_MAX, 128, 92 }
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(hash_jump(rows[i].key, rows[i].n_buckets),
+		    rows[i].want);
+	for (uint64_t key = 0; key < 1000; key++)
+		assert_in_range(hash_jump(key, UINT32_MAX), 0, UINT32_MAX - 1);
+}
+
 static void
 crc32_is_right_for_every_byte(void **state)
 {
@@ -219,6 +311,8 @@ main(void)
 		cmocka_unit_test(crc32_gives_zlibs_numbers),
 		cmocka_unit_test(crc32_is_right_at_every_length),
 		cmocka_unit_test(crc32_is_right_for_every_byte),
+		cmocka_unit_test(hashes_are_those_of_libmemcached),
+		cmocka_unit_test(jump_gives_the_published_buckets),
 		cmocka_unit_test(hashes_do_not_depend_on_alignment),
 		cmocka_unit_test(no_bytes_need_no_pointer)
 	};
