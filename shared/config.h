@@ -53,7 +53,14 @@ struct config_value {
 #define CONFIG_T_STR	const char *
 #define CONFIG_FIELD(field, key, type, ...) CONFIG_T_##type field;
 
-enum config_distribution { DISTRIBUTION_KETAMA, DISTRIBUTION_KVPROXY };
+enum config_distribution {
+	DISTRIBUTION_KETAMA, DISTRIBUTION_KVPROXY, DISTRIBUTION_MODULA,
+	DISTRIBUTION_JUMP
+};
+enum config_hash {
+	HASH_MD5, HASH_FNV1_64, HASH_FNV1A_64, HASH_FNV1_32, HASH_FNV1A_32,
+	HASH_CRC32, HASH_CRC32A, HASH_ONE_AT_A_TIME, HASH_MURMUR
+};
 enum config_read_failure { READ_FAILURE_ERROR, READ_FAILURE_MISS };
 enum config_failover { FAILOVER_REHASH, FAILOVER_BACKUP, FAILOVER_NONE };
 enum config_rejoin { REJOIN_AS_IS, REJOIN_FLUSH };

@@ -15,6 +15,10 @@
 #define CONFIG_OFFSET_SERVICE(field, ...) \
 	offsetof(struct config_service, field),
 
+/* Column at which an option's names go to a line of their own: behind them
+ * stand a bracket and perhaps a note. */
+#define CONFIG_OPTION_NAMES_END	59
+
 static const struct config_option config_option_core[] = {
 	CONFIG_CORE(CONFIG_OPTION_ROW)
 };
@@ -313,13 +317,15 @@ config_option_fill_service(struct config *cfg, struct config_service *service,
 static void
 config_option_print(FILE *out, const struct config_option *opt)
 {
-	fprintf(out, "  %s", opt->key);
+	int width = fprintf(out, "  %s", opt->key);
+
 	if (opt->def != NULL)
-		fprintf(out, " = %s", opt->def);
+		width += fprintf(out, " = %s", opt->def);
 	if (opt->type == CONFIG_BOOL)
 		fprintf(out, " (on|off)");
 	else if (opt->type == CONFIG_ENUM)
-		fprintf(out, " (%s)", opt->names);
+		fprintf(out, "%s(%s)", width + (int)strlen(opt->names) >
+		    CONFIG_OPTION_NAMES_END ? "\n      " : " ", opt->names);
 	else if (opt->type != CONFIG_STR)
 		fprintf(out, " (%.12g to %.12g)", opt->least, opt->most);
 	fprintf(out, "%s\n      %s\n",

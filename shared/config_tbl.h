@@ -62,12 +62,13 @@ X(server_queue, "server_queue", INT, "65536", 1, 16777216, NULL, RESTART, \
     "requests that may wait on one backend connection") \
 X(server_buffer, "server_buffer", MB, "64", 1, 16384, NULL, RESTART, \
     "MiB that may wait to be sent on one backend connection") \
-X(distribution, "distribution", ENUM, "ketama", 0, 0, "ketama|kvproxy", \
-    RESTART, "how keys are spread over the hosts of a group") \
-X(hash, "hash", STR, "md5", 1, 32, NULL, LATER, \
-    "hash of the keys") \
-X(hash_tag, "hash_tag", STR, NULL, 2, 2, NULL, LATER, \
-    "two characters; what stands between them is hashed alone") \
+X(distribution, "distribution", ENUM, "ketama", 0, 0, \
+    "ketama|kvproxy|modula|jump", RESTART, \
+    "how keys are spread over the hosts of a group") \
+X(hash, "hash", ENUM, "md5", 0, 0, "md5|fnv1_64|fnv1a_64|fnv1_32|fnv1a_32|" \
+    "crc32|crc32a|one_at_a_time|murmur", RESTART, "hash of the keys") \
+X(hash_tag, "hash_tag", STR, NULL, 2, 2, NULL, RESTART, \
+    "two characters; of a key that has both, what stands between is hashed") \
 X(failover, "failover", ENUM, "rehash", 0, 0, "rehash|backup|none", RESTART, \
     "what happens to the keys of a host that is out") \
 X(failover_threshold, "failover_threshold", INT, "2", 1, 1000000, NULL, \

@@ -169,7 +169,7 @@ config_has_the_defaults_of_the_original(void **state)
 	assert_int_equal(s->max_packet, 1024 * 1024);
 	assert_int_equal(s->client_window, 256);
 	assert_int_equal(s->distribution, DISTRIBUTION_KETAMA);
-	assert_string_equal(s->hash, "md5");
+	assert_int_equal(s->hash, HASH_MD5);
 	assert_null(s->hash_tag);
 	assert_int_equal(s->failover, 0);
 	assert_int_equal(s->failover_threshold, 2);

@@ -5,8 +5,11 @@
  * The expected letters of ketama come from libmemcached 1.1.4 itself (Debian
  * 12): a memcached_st with MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED, the hosts added
  * with memcached_server_add_with_weight (paths: _add_unix_socket_with_weight)
- * in the order of the table, then memcached_generate_hash for each key.  Those
- * of kvproxy come from a dict of zlib.crc32 in Python.
+ * in the order of the table, then memcached_generate_hash for each key; other
+ * hashes by MEMCACHED_BEHAVIOR_HASH set last.  Those of modula with weight 1
+ * are made likewise with MEMCACHED_DISTRIBUTION_MODULA.  Those of kvproxy come
+ * from a dict of zlib.crc32 in Python, those of jump, and of modula with
+ * weights, from hashlib.md5 and a list of buckets there.
  */
 #include "worker/ring.h"
 
@@ -20,10 +23,16 @@
 
 #define KETAMA		DISTRIBUTION_KETAMA
 #define KVPROXY		DISTRIBUTION_KVPROXY
+#define MODULA		DISTRIBUTION_MODULA
+#define JUMP		DISTRIBUTION_JUMP
 
 #define KEY_MAX		256
 
-static const enum config_distribution kinds[] = { KETAMA, KVPROXY };
+static const enum config_distribution kinds[] = {
+	KETAMA, KVPROXY, MODULA, JUMP
+};
+static const enum config_distribution circles[] = { KETAMA, KVPROXY };
+static const enum config_distribution buckets[] = { MODULA, JUMP };
 
 /* Keys of every sort; 55 and 56 bytes are either side of one MD5 block. */
 static const char *const odd_keys[] = {
@@ -55,19 +64,31 @@ static const struct config_host four_equal[] = {
 
 /* A ring of the N HOSTS, the group of which is gone. */
 static struct ring *
-test_ring(enum config_distribution kind, const struct config_host *hosts,
-    size_t n)
+test_ring_of(enum config_distribution kind, enum config_hash hash,
+    const char *tag, const struct config_host *hosts, size_t n)
 {
 	struct config_host *copy = calloc(n + 1, sizeof(*copy));
 	struct config_group group = { .hosts = copy, .n_hosts = n };
+	struct config_service service = {
+		.distribution = kind,
+		.hash = hash,
+		.hash_tag = tag
+	};
 	struct ring *ring;
 
 	assert_non_null(copy);
 	memcpy(copy, hosts, n * sizeof(*copy));
-	ring = ring_new(&group, kind);
+	ring = ring_new(&group, &service);
 	assert_non_null(ring);
 	free(copy);
 	return ring;
+}
+
+static struct ring *
+test_ring(enum config_distribution kind, const struct config_host *hosts,
+    size_t n)
+{
+	return test_ring_of(kind, HASH_MD5, NULL, hosts, n);
 }
 
 static unsigned
@@ -117,6 +138,90 @@ ketama_agrees_with_libmemcached_on_addresses_and_weights(void **state)
 	    "ddbdcecedcaedcbccdaedbaccccecddbbdddddcaeaddddadbb"
 	    "bdddbcdbcdcadddbcddbebbedddcdbabdcdccdbdcecbdddacd",
 	    "dccbcded");
+}
+
+/* Ketama with crc32 is missing: all keys belong to one host. */
+static void
+every_hash_agrees_with_libmemcached(void **state)
+{
+	static const struct {
+		enum config_distribution kind;
+		enum config_hash hash;
+		const char *numbered, *odd;
+	} rows[] = {
+		{ KETAMA, HASH_MD5,
+		    "bbdcdadbdbbcddececcdbdddddbcdadcdbeaecbabeacedcdad"
+		    "dcdcdcacddbadcecaddecdebdccdcdedcdacbcddccddaeedea",
+		    "dccbcded" },
+		{ KETAMA, HASH_FNV1_64,
+		    "dddddddddddddddddddddddddddddddddddddddddddddddddd"
+		    "dddddddddddddddddddddddddddddddddddddddddddddddddd",
+		    "ddcdaaec" },
+		{ KETAMA, HASH_FNV1A_64,
+		    "aaaaaaaaaaddddddddddddddddddddddddddddddcccccccccc"
+		    "ccccccccccddddddddddddddddddddbbbbbbbbbbbbbbbbbbbb",
+		    "deddddcc" },
+		{ KETAMA, HASH_FNV1_32,
+		    "ddddddddddddddddddddeeeeeeeeeeddddddddddbbbbbbbbbb"
+		    "ccccccccccccccccccccddddddddddccccccccccdddddddddd",
+		    "ecbcddbd" },
+		{ KETAMA, HASH_FNV1A_32,
+		    "bdeedddccaaaadddcebedccedddceebbbcbebeddddceeedcdc"
+		    "deddddecdecbdaaddedaadcbdcabbdcddadbdeadccdeddecde",
+		    "cecceddd" },
+		{ KETAMA, HASH_ONE_AT_A_TIME,
+		    "ddddddcddddbabcaeecdcaddabcebdbdbeecacdddccddcaaac"
+		    "aebbdcdecacbeddcedbddcdcecddcccbddbdedceccddacccca",
+		    "cdcdabcc" },
+		{ KETAMA, HASH_MURMUR,
+		    "beddddaddddcadddbbddccebcdaaddbcbddedbddebdeeeeeac"
+		    "cdddcaddeacdcdaedcddecdcedbdadcdddbdcbccbaadcaddbd",
+		    "abcecccd" },
+		{ MODULA, HASH_MD5,
+		    "deebdedababcdccbeeccccdbbcbbddceeecacaccddbdcabede"
+		    "bcaaccbcaecdbecbcaebaaabdabcbeaeceeecaceeddbbddeea",
+		    "caeaecda" },
+		{ MODULA, HASH_FNV1_64,
+		    "eabcabcdcdbaedcbaedcbceaabdeeadcaeedbabacdeabcdeab"
+		    "baedaedceddebceacdbcaecbedbacbdeabeabcbcaedcbaeddc",
+		    "ddbedaec" },
+		{ MODULA, HASH_FNV1A_64,
+		    "ddddddddddaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		    "beaccaae" },
+		{ MODULA, HASH_FNV1_32,
+		    "deabeabcbcdcbaedcbaebceaabdeeadcaeedbabaabcdeabcde"
+		    "cbaebaedaecdabdebcabedbadcaebacdeadeababedcbaedccb",
+		    "bddeebed" },
+		{ MODULA, HASH_FNV1A_32,
+		    "dcaeedbaaecdabdebcabedcbaedcbaeabcabcdbcdcaeedbaae"
+		    "cdabbceaeabaedaedcedcdeabcdeabaecbedbadcdebceacdab",
+		    "aceaccae" },
+		{ MODULA, HASH_CRC32,
+		    "dcaddecadabeeebbcabcdbddceabecbcabeedabbeaeacddedd"
+		    "cabbbeeeeeddecaebaedadcbdaddcdbcddbabaebcbaaeedacd",
+		    "cbebaabe" },
+		{ MODULA, HASH_ONE_AT_A_TIME,
+		    "debddcbbdbdabcdadeeabaecbbaebaceecdeeccadddbedbded"
+		    "ddceeecdcbbceadebaebceddaeddacdaceceddabadcbacadba",
+		    "cdcabaab" },
+		{ MODULA, HASH_MURMUR,
+		    "bbaaeaebacccdbcdbbdeadcdeccdedbeaacdebebcccdaebcab"
+		    "bcbbdaebcbeebbcabbacecabdcadababaceadbaaeadbecddee",
+		    "bcdddabb" }
+	};
+	struct config_host hosts[ARRAY_LEN(five_forms)];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		memcpy(hosts, five_forms, sizeof(hosts));
+		/* libmemcached's modula knows no weights. */
+		for (size_t h = 0; h < ARRAY_LEN(hosts); h++)
+			if (rows[i].kind == MODULA)
+				hosts[h].weight = 1;
+		test_expect(test_ring_of(rows[i].kind, rows[i].hash, NULL,
+		    hosts, ARRAY_LEN(hosts)), rows[i].numbered, rows[i].odd);
+	}
 }
 
 /* In exact arithmetic 25 equal hosts have 160 points each, in floats 156. */
@@ -178,6 +283,145 @@ ketama_gives_a_shared_point_to_the_first_host(void **state)
 		assert_int_equal(test_find(ring, "key:520"), 0);
 		ring_free(&ring);
 	}
+}
+
+static void
+modula_gives_a_host_as_many_buckets_as_its_weight(void **state)
+{
+	(void)state;
+	test_expect(test_ring(MODULA, five_forms, ARRAY_LEN(five_forms)),
+	    "ecccdcdaddadedbbdcdaddbddddadddadbcbdebddcbddaceee"
+	    "eddbcccbeebdcbeacccdbdcddedbacedcdacaceaddacedbeec",
+	    "daebcccd");
+}
+
+static void
+jump_agrees_with_its_paper(void **state)
+{
+	struct config_host equal[ARRAY_LEN(five_forms)];
+
+	(void)state;
+	test_expect(test_ring(JUMP, five_forms, ARRAY_LEN(five_forms)),
+	    "eddacbdceccecaddaadddcddeccdeeddddccacceabddabcccd"
+	    "dcddcdbddbdcacbcdcbabdbbbacdcceaddccecdabdddbdcddd",
+	    "abadabcc");
+	memcpy(equal, five_forms, sizeof(equal));
+	for (size_t i = 0; i < ARRAY_LEN(equal); i++)
+		equal[i].weight = 1;
+	test_expect(test_ring(JUMP, equal, ARRAY_LEN(equal)),
+	    "dbaadbecbccbcaedaaececeeacdadbbceecdacdcabacabcccd"
+	    "acdddebacbecacbcecbababbbacddccabecdaceabebcbbcdbd",
+	    "abaeabdd");
+}
+
+/* One more at the end, that is. */
+static void
+jump_moves_only_the_new_hosts_keys(void **state)
+{
+	struct config_host hosts[5];
+	struct ring *before, *after;
+	size_t n_moved = 0;
+	unsigned host;
+
+	(void)state;
+	memcpy(hosts, four_equal, sizeof(four_equal));
+	hosts[4] = (struct config_host){ .id = 9, .weight = 100 };
+	before = test_ring(JUMP, hosts, 4);
+	after = test_ring(JUMP, hosts, 5);
+	for (unsigned i = 0; i < 10000; i++) {
+		host = test_find_number(after, i);
+		if (host != 4)
+			assert_int_equal(test_find_number(before, i), host);
+		n_moved += host == 4;
+	}
+	assert_in_range(n_moved, 1800, 2200);
+	ring_free(&before);
+	ring_free(&after);
+}
+
+/* As many as there may be of the heaviest: their sum just fits. */
+static void
+buckets_may_be_very_many(void **state)
+{
+	static struct config_host hosts[CONFIG_HOSTS_MAX];
+	struct ring *ring;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(hosts); i++)
+		hosts[i].weight = 1000000;
+	for (size_t k = 0; k < ARRAY_LEN(buckets); k++) {
+		ring = test_ring(buckets[k], hosts, ARRAY_LEN(hosts));
+		for (unsigned i = 0; i < 1000; i++)
+			assert_in_range(test_find_number(ring, i), 0,
+			    ARRAY_LEN(hosts) - 1);
+		ring_free(&ring);
+	}
+}
+
+/* Whatever hash is: its keys stay those of the original. */
+static void
+kvproxy_hashes_with_crc32a_alone(void **state)
+{
+	struct ring *one = test_ring(KVPROXY, four_equal, 4);
+	struct ring *other = test_ring_of(KVPROXY, HASH_MURMUR, NULL,
+	    four_equal, 4);
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(test_find_number(one, i),
+		    test_find_number(other, i));
+	ring_free(&one);
+	ring_free(&other);
+}
+
+/* What of a key is hashed is told by a ring without tags: with a thousand
+ * hosts no other part would agree for long. */
+static void
+what_stands_in_the_hash_tag_is_hashed_alone(void **state)
+{
+	static const struct {
+		const char *tag, *key, *hashed;
+	} rows[] = {
+		{ "{}", "user:{%u}:name", "%u" },
+		{ "{}", "{%u}", "%u" },
+		{ "{}", "{%u}}", "%u" },
+		{ "{}", "}{%u}", "%u" },
+		{ "{}", "{%u}{other}", "%u" },
+		{ "{}", "{{%u}", "{%u" },
+		{ "{}", "{}%u", "{}%u" },
+		{ "{}", "{}{%u}", "{}{%u}" },
+		{ "{}", "{%u", "{%u" },
+		{ "{}", "%u}", "%u}" },
+		{ "{}", "%u{", "%u{" },
+		{ "{}", "}%u{", "}%u{" },
+		{ "||", "a|%u|b|", "%u" },
+		{ "||", "a|%u", "a|%u" },
+		{ "||", "||%u|", "||%u|" },
+		{ "\xff\x80", "a\xff%u\x80", "%u" },
+		{ NULL, "{%u}", "{%u}" }
+	};
+	static struct config_host hosts[1000];
+	struct ring *plain, *ring;
+	char key[KEY_MAX], hashed[KEY_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
+		hosts[i].weight = 1;
+	plain = test_ring(MODULA, hosts, ARRAY_LEN(hosts));
+	for (size_t r = 0; r < ARRAY_LEN(rows); r++) {
+		ring = test_ring_of(MODULA, HASH_MD5, rows[r].tag, hosts,
+		    ARRAY_LEN(hosts));
+		for (unsigned i = 0; i < 20; i++) {
+			snprintf(key, sizeof(key), rows[r].key, i);
+			snprintf(hashed, sizeof(hashed), rows[r].hashed, i);
+			assert_int_equal(test_find(ring, key),
+			    test_find(plain, hashed));
+		}
+		assert_int_equal(ring_find(ring, NULL, 0),
+		    ring_find(plain, NULL, 0));
+		ring_free(&ring);
+	}
+	ring_free(&plain);
 }
 
 static void
@@ -375,9 +619,9 @@ ring_moves_only_the_lost_hosts_keys(void **state)
 	(void)state;
 	memcpy(three, four_equal, sizeof(three));
 	three[1].weight = 0;
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-		ring = test_ring(kinds[k], four_equal, 4);
-		after = test_ring(kinds[k], three, 4);
+	for (size_t k = 0; k < ARRAY_LEN(circles); k++) {
+		ring = test_ring(circles[k], four_equal, 4);
+		after = test_ring(circles[k], three, 4);
 		n_lost = 0;
 		for (unsigned i = 0; i < 10000; i++) {
 			host = test_find_number(ring, i);
@@ -480,13 +724,21 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 		    ketama_agrees_with_libmemcached_on_addresses_and_weights),
+		cmocka_unit_test(every_hash_agrees_with_libmemcached),
 		cmocka_unit_test(
 		    ketama_counts_points_in_floats_as_libmemcached),
 		cmocka_unit_test(
 		    ketama_puts_the_node_name_in_the_addresss_place),
 		cmocka_unit_test(
 		    ketama_gives_a_shared_point_to_the_first_host),
+		cmocka_unit_test(
+		    modula_gives_a_host_as_many_buckets_as_its_weight),
+		cmocka_unit_test(jump_agrees_with_its_paper),
+		cmocka_unit_test(jump_moves_only_the_new_hosts_keys),
+		cmocka_unit_test(buckets_may_be_very_many),
 		cmocka_unit_test(kvproxy_agrees_with_the_original),
+		cmocka_unit_test(kvproxy_hashes_with_crc32a_alone),
+		cmocka_unit_test(what_stands_in_the_hash_tag_is_hashed_alone),
 		cmocka_unit_test(
 		    kvproxy_gives_a_shared_point_to_the_last_host),
 		cmocka_unit_test(

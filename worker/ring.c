@@ -13,7 +13,12 @@
 #define RING_KETAMA_PER_MD5	4
 #define RING_KETAMA_PORT	11211	/* left out of a host's name */
 
-/* A key belongs to the first point that is not less than its hash. */
+typedef uint32_t (*ring_hash_fn)(const void *data, size_t len);
+typedef uint32_t (*ring_bucket_fn)(uint32_t hash, uint32_t n_buckets);
+
+/* A key belongs to the first point that is not less than its hash, or where
+ * there are buckets, than its bucket's number: then a host's point is its last
+ * bucket. */
 struct ring_point {
 	uint32_t	value;
 	uint32_t	host;
@@ -22,32 +27,50 @@ struct ring_point {
 /*
  * The points stand in order, no value twice, and after them one of UINT32_MAX
  * that leads to the first one's host: it closes the circle and ends every
- * search.  Slot s of the index says where to begin for a hash that, shifted,
+ * search.  Slot s of the index says where to begin for a value that, shifted,
  * is s.  There are at least as many slots as points, so that on average a
  * search is over at its first or second point.
  *
  * Where at most one host has weight there are no points.
  */
 struct ring {
-	uint32_t	(*hash)(const void *, size_t);
-	unsigned	only;		/* without points: host of all keys */
+	ring_hash_fn	hash;
+	ring_bucket_fn	bucket;		/* NULL: a circle */
+	uint32_t	n_buckets;
 	unsigned	shift;
 	uint32_t	*index;
 	struct ring_point *points;
 	size_t		n_points;
+	uint32_t	*members;	/* hosts with weight */
+	size_t		n_members;
+	char		tag[2];		/* of keys; NUL: none */
 };
 
 struct ring_kind {
-	/* Of a key. */
-	uint32_t (*hash)(const void *key, size_t len);
+	/* The bucket of a key; NULL: points on a circle. */
+	ring_bucket_fn	bucket;
+	/* Of a key; NULL: what the service says. */
+	ring_hash_fn	hash;
 	/* The points of a host of WEIGHT, not 0. */
 	size_t	(*count)(unsigned weight, uint64_t total_weight,
-		    size_t n_live);
+		    size_t n_members);
 	/* Add host I's N points.  False: out of memory. */
 	bool	(*add)(struct ring *ring, const struct config_host *host,
 		    size_t i, size_t n);
 	/* A value that hosts share is the last one's, else the first's. */
 	bool	last_wins;
+};
+
+static const ring_hash_fn ring_hashes[] = {
+	[HASH_MD5] = hash_md5_32,
+	[HASH_FNV1_64] = hash_fnv1_64,
+	[HASH_FNV1A_64] = hash_fnv1a_64,
+	[HASH_FNV1_32] = hash_fnv1_32,
+	[HASH_FNV1A_32] = hash_fnv1a_32,
+	[HASH_CRC32] = hash_crc32_15,
+	[HASH_CRC32A] = hash_crc32,
+	[HASH_ONE_AT_A_TIME] = hash_one_at_a_time,
+	[HASH_MURMUR] = hash_murmur
 };
 
 static void
@@ -62,11 +85,11 @@ ring_add_point(struct ring *ring, uint32_t value, size_t host)
  * get 156 points each, not 160.  (It adds 1e-10 before it cuts off, which is
  * lost in a float of this size and left out here.) */
 static size_t
-ring_ketama_count(unsigned weight, uint64_t total_weight, size_t n_live)
+ring_ketama_count(unsigned weight, uint64_t total_weight, size_t n_members)
 {
 	const float share = (float)weight / (float)total_weight;
 	const float n = share * RING_KETAMA_POINTS / RING_KETAMA_PER_MD5 *
-	    (float)n_live;
+	    (float)n_members;
 
 	return (size_t)n * RING_KETAMA_PER_MD5;
 }
@@ -132,10 +155,10 @@ ring_ketama_add(struct ring *ring, const struct config_host *host, size_t i,
 }
 
 static size_t
-ring_kvproxy_count(unsigned weight, uint64_t total_weight, size_t n_live)
+ring_kvproxy_count(unsigned weight, uint64_t total_weight, size_t n_members)
 {
 	(void)total_weight;
-	(void)n_live;
+	(void)n_members;
 	return weight;
 }
 
@@ -153,9 +176,39 @@ ring_kvproxy_add(struct ring *ring, const struct config_host *host, size_t i,
 	return true;
 }
 
+static size_t
+ring_bucket_count(unsigned weight, uint64_t total_weight, size_t n_members)
+{
+	(void)weight;
+	(void)n_members;
+	ASSERT(total_weight <= UINT32_MAX);
+	return 1;
+}
+
+static bool
+ring_bucket_add(struct ring *ring, const struct config_host *host, size_t i,
+    size_t n)
+{
+	(void)n;
+	ring->n_buckets += host->weight;
+	ring_add_point(ring, ring->n_buckets - 1, i);
+	return true;
+}
+
+static uint32_t
+ring_modula_bucket(uint32_t hash, uint32_t n_buckets)
+{
+	return hash % n_buckets;
+}
+
+static uint32_t
+ring_jump_bucket(uint32_t hash, uint32_t n_buckets)
+{
+	return hash_jump(hash, n_buckets);
+}
+
 static const struct ring_kind ring_kinds[] = {
 	[DISTRIBUTION_KETAMA] = {
-		.hash = hash_md5_32,
 		.count = ring_ketama_count,
 		.add = ring_ketama_add,
 		.last_wins = false
@@ -165,6 +218,16 @@ static const struct ring_kind ring_kinds[] = {
 		.count = ring_kvproxy_count,
 		.add = ring_kvproxy_add,
 		.last_wins = true
+	},
+	[DISTRIBUTION_MODULA] = {
+		.bucket = ring_modula_bucket,
+		.count = ring_bucket_count,
+		.add = ring_bucket_add
+	},
+	[DISTRIBUTION_JUMP] = {
+		.bucket = ring_jump_bucket,
+		.count = ring_bucket_count,
+		.add = ring_bucket_add
 	}
 };
 
@@ -202,9 +265,12 @@ ring_sort(struct ring *ring, bool last_wins)
 static bool
 ring_make_index(struct ring *ring)
 {
+	const uint32_t most = ring->bucket != NULL ? ring->n_buckets - 1 :
+	    UINT32_MAX;
 	size_t n_slots = 2, i = 0;
 
-	for (ring->shift = 31; n_slots < ring->n_points; ring->shift--)
+	ring->shift = 31 - (unsigned)__builtin_clz(most);
+	for (; n_slots < ring->n_points; ring->shift--)
 		n_slots *= 2;
 	ring->index = malloc(n_slots * sizeof(*ring->index));
 	if (ring->index == NULL)
@@ -219,55 +285,69 @@ ring_make_index(struct ring *ring)
 
 /* False: out of memory. */
 static bool
-ring_make_points(struct ring *ring, const struct config_group *group,
-    const struct ring_kind *kind, uint64_t total_weight, size_t n_live)
+ring_make_points(struct ring *ring, const struct config_host *hosts,
+    const struct ring_kind *kind)
 {
-	const struct config_host *hosts = group->hosts;
+	uint64_t total_weight = 0;
+	const struct config_host *h;
 	size_t n = 0;
 
-	for (size_t i = 0; i < group->n_hosts; i++)
-		if (hosts[i].weight > 0)
-			n += kind->count(hosts[i].weight, total_weight,
-			    n_live);
+	for (size_t m = 0; m < ring->n_members; m++)
+		total_weight += hosts[ring->members[m]].weight;
+	for (size_t m = 0; m < ring->n_members; m++)
+		n += kind->count(hosts[ring->members[m]].weight, total_weight,
+		    ring->n_members);
 	if (n > RING_POINTS_MAX)
 		return false;
 	ring->points = malloc((n + 1) * sizeof(*ring->points));
 	if (ring->points == NULL)
 		return false;
 
-	for (size_t i = 0; i < group->n_hosts; i++)
-		if (hosts[i].weight > 0 && !kind->add(ring, &hosts[i], i,
-		    kind->count(hosts[i].weight, total_weight, n_live)))
+	for (size_t m = 0; m < ring->n_members; m++) {
+		h = &hosts[ring->members[m]];
+		if (!kind->add(ring, h, ring->members[m],
+		    kind->count(h->weight, total_weight, ring->n_members)))
 			return false;
+	}
 	ASSERT(ring->n_points == n);
 	return true;
 }
 
-struct ring *
-ring_new(const struct config_group *group, enum config_distribution kind)
+/* False: out of memory. */
+static bool
+ring_make_members(struct ring *ring, const struct config_group *group)
 {
+	ring->members = malloc((group->n_hosts + 1) * sizeof(*ring->members));
+	if (ring->members == NULL)
+		return false;
+	for (size_t i = 0; i < group->n_hosts; i++)
+		if (group->hosts[i].weight > 0)
+			ring->members[ring->n_members++] = (uint32_t)i;
+	return true;
+}
+
+struct ring *
+ring_new(const struct config_group *group,
+    const struct config_service *service)
+{
+	const struct ring_kind *kind = &ring_kinds[service->distribution];
 	struct ring *ring = calloc(1, sizeof(*ring));
-	uint64_t total_weight = 0;
-	size_t n_live = 0;
 
 	if (ring == NULL)
 		return NULL;
-	ring->hash = ring_kinds[kind].hash;
-	ring->only = RING_NONE;
-	for (size_t i = 0; i < group->n_hosts; i++) {
-		if (group->hosts[i].weight == 0)
-			continue;
-		total_weight += group->hosts[i].weight;
-		n_live++;
-		ring->only = (unsigned)i;
-	}
-	if (n_live <= 1)
+	ring->bucket = kind->bucket;
+	ring->hash = kind->hash != NULL ? kind->hash :
+	    ring_hashes[service->hash];
+	if (service->hash_tag != NULL)
+		memcpy(ring->tag, service->hash_tag, sizeof(ring->tag));
+	if (!ring_make_members(ring, group))
+		goto fail;
+	if (ring->n_members <= 1)
 		return ring;
 
-	if (!ring_make_points(ring, group, &ring_kinds[kind], total_weight,
-	    n_live))
+	if (!ring_make_points(ring, group->hosts, kind))
 		goto fail;
-	ring_sort(ring, ring_kinds[kind].last_wins);
+	ring_sort(ring, kind->last_wins);
 	if (!ring_make_index(ring))
 		goto fail;
 	return ring;
@@ -283,22 +363,51 @@ ring_free(struct ring **ring)
 		return;
 	free((*ring)->index);
 	free((*ring)->points);
+	free((*ring)->members);
 	free(*ring);
 	*ring = NULL;
+}
+
+/* What is hashed of the LEN bytes at KEY, with *LEN its length. */
+static const void *
+ring_cut_tag(const struct ring *ring, const void *key, size_t *len)
+{
+	const char *begin, *end;
+
+	begin = *len > 0 ? memchr(key, ring->tag[0], *len) : NULL;
+	if (begin == NULL)
+		return key;
+	begin++;
+	end = memchr(begin, ring->tag[1],
+	    *len - (size_t)(begin - (const char *)key));
+	if (end == NULL || end == begin)
+		return key;
+	*len = (size_t)(end - begin);
+	return begin;
+}
+
+static inline const struct ring_point *
+ring_seek(const struct ring *ring, const void *key, size_t len)
+{
+	uint32_t value = ring->hash(key, len);
+	const struct ring_point *p;
+
+	if (ring->bucket != NULL)
+		value = ring->bucket(value, ring->n_buckets);
+	p = ring->points + ring->index[value >> ring->shift];
+	while (p->value < value)
+		p++;
+	return p;
 }
 
 unsigned
 ring_find(const struct ring *ring, const void *key, size_t len)
 {
-	const struct ring_point *p = ring->points;
-	uint32_t hash;
-
-	if (p == NULL)
-		return ring->only;
-	hash = ring->hash(key, len);
-	for (p += ring->index[hash >> ring->shift]; p->value < hash; p++)
-		continue;
-	return p->host;
+	if (ring->points == NULL)
+		return ring->n_members > 0 ? ring->members[0] : RING_NONE;
+	if (UNLIKELY(ring->tag[0] != '\0'))
+		key = ring_cut_tag(ring, key, &len);
+	return ring_seek(ring, key, len)->host;
 }
 
 unsigned

@@ -39,8 +39,7 @@ route_group_init(struct route_group *g, const struct service *svc,
 	if (cfg == NULL)
 		return true;
 	g->n = cfg->n_hosts;
-	g->ring = ring_new(cfg,
-	    (enum config_distribution)svc->cfg->distribution);
+	g->ring = ring_new(cfg, svc->cfg);
 	g->host = calloc(g->n, sizeof(*g->host));
 	g->out = calloc(g->n, sizeof(*g->out));
 	if (g->ring == NULL || g->host == NULL || g->out == NULL)
