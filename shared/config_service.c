@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define CONFIG_CORE_NAME	"kvproxy"
+#define CONFIG_CRC32_MAX	32768	/* numbers that hash = crc32 gives */
 
 /* No key twice, in a section of options. */
 static bool
@@ -116,6 +117,61 @@ config_service_make_list(struct config *cfg, struct config_section *core,
 	return config_service_check_ports(cfg, err);
 }
 
+/* Can SERVICE's hash work with its distribution?  Both may come from CORE. */
+static bool
+config_service_check_hash(const struct config *cfg,
+    const struct config_service *service, const struct config_section *core,
+    char *err)
+{
+	const struct config_section *section = service->section;
+	const struct config_entry *entry = config_find(section, "hash");
+	bool is_default = false;
+	uint64_t total_weight = 0;
+
+	if (entry == NULL) {
+		section = core;
+		entry = config_find(core, "hash");
+		is_default = config_find(service->section, "distribution") !=
+		    NULL;
+	}
+	if (entry == NULL)
+		return true;
+
+	/* What [kvproxy] says for all services is not said of one that goes
+	 * its own way. */
+	if (service->distribution == DISTRIBUTION_KVPROXY &&
+	    service->hash != HASH_CRC32A && !is_default)
+		return config_fail(err, cfg->file, section, entry,
+		    "distribution = kvproxy hashes with crc32a and nothing "
+		    "else");
+	if (service->hash != HASH_CRC32)
+		return true;
+	if (service->distribution == DISTRIBUTION_KETAMA)
+		return config_fail(err, cfg->file, section, entry,
+		    "crc32 gives 15 bits, by which distribution = ketama "
+		    "sends all keys to one host; crc32a gives 32");
+	for (size_t i = 0; i < service->hosts->n_hosts; i++)
+		total_weight += service->hosts->hosts[i].weight;
+	if (service->distribution == DISTRIBUTION_MODULA &&
+	    total_weight > CONFIG_CRC32_MAX)
+		return config_fail(err, cfg->file, section, entry,
+		    "crc32 gives 15 bits, for which the weights of [%s] may "
+		    "add up to %d, not %llu", service->hosts->name,
+		    CONFIG_CRC32_MAX, (unsigned long long)total_weight);
+	return true;
+}
+
+static bool
+config_service_check_hashes(const struct config *cfg,
+    const struct config_section *core, char *err)
+{
+	for (size_t i = 0; i < cfg->n_services; i++)
+		if (!config_service_check_hash(cfg, &cfg->services[i], core,
+		    err))
+			return false;
+	return true;
+}
+
 bool
 config_service_make_core(struct config *cfg, const char *prefix, char *err)
 {
@@ -135,7 +191,8 @@ config_service_make_all(struct config *cfg, const char *prefix, char *err)
 	return config_service_make_core(cfg, prefix, err) &&
 	    config_service_make_list(cfg, core, err) &&
 	    config_hosts_read_groups(cfg, err) &&
-	    config_hosts_link(cfg, err);
+	    config_hosts_link(cfg, err) &&
+	    config_service_check_hashes(cfg, core, err);
 }
 
 bool

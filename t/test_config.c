@@ -612,6 +612,89 @@ config_refuses_what_stands_twice(void **state)
 }
 
 static void
+config_refuses_a_hash_that_cannot_work(void **state)
+{
+#define KVPROXY	"distribution = kvproxy hashes with crc32a and nothing else"
+#define KETAMA	"crc32 gives 15 bits, by which distribution = ketama sends " \
+	"all keys to one host; crc32a gives 32"
+#define HEAVY	"127.0.0.1:2=\"2:32719\"\n"
+	static const struct refusal table[] = {
+		{ "[kvproxy]\nhash=sha1\n" REST, ":2: [kvproxy] hash: \"sha1\" "
+		    "is not one of md5|fnv1_64|fnv1a_64|fnv1_32|fnv1a_32|"
+		    "crc32|crc32a|one_at_a_time|murmur" },
+		{ "[kvproxy]\ndistribution=random\n" REST,
+		    ":2: [kvproxy] distribution: \"random\" is not one of "
+		    "ketama|kvproxy|modula|jump" },
+		{ SERVICE "hash=crc32\n" GROUP, ":4: [s] hash: " KETAMA },
+		{ "[kvproxy]\nhash=crc32\n" REST,
+		    ":2: [kvproxy] hash: " KETAMA },
+		{ "[kvproxy]\nhash=crc32\n" SERVICE "distribution=ketama\n"
+		    GROUP, ":2: [kvproxy] hash: " KETAMA },
+		{ SERVICE "hash=md5\ndistribution=kvproxy\n" GROUP,
+		    ":4: [s] hash: " KVPROXY },
+		{ SERVICE "hash=crc32\ndistribution=kvproxy\n" GROUP,
+		    ":4: [s] hash: " KVPROXY },
+		{ "[kvproxy]\ndistribution=kvproxy\n" SERVICE "hash=md5\n"
+		    GROUP, ":6: [s] hash: " KVPROXY },
+		{ "[kvproxy]\ndistribution=kvproxy\nhash=md5\n" REST,
+		    ":3: [kvproxy] hash: " KVPROXY },
+		{ SERVICE "hash=crc32\ndistribution=modula\n" GROUP HEAVY,
+		    ":4: [s] hash: crc32 gives 15 bits, for which the weights "
+		    "of [g] may add up to 32768, not 32769" },
+	};
+
+	(void)state;
+	check_refusals(table, ARRAY_LEN(table));
+}
+
+static void
+config_takes_a_hash_that_can_work(void **state)
+{
+	static const struct {
+		const char *text;
+		int	 distribution, hash;
+	} table[] = {
+		{ SERVICE "distribution=modula\nhash=crc32\n" GROUP,
+		    DISTRIBUTION_MODULA, HASH_CRC32 },
+		{ SERVICE "distribution=jump\nhash=crc32\n" GROUP HEAVY,
+		    DISTRIBUTION_JUMP, HASH_CRC32 },
+		{ SERVICE "distribution=modula\nhash=murmur\n" GROUP HEAVY,
+		    DISTRIBUTION_MODULA, HASH_MURMUR },
+		{ SERVICE "hash=crc32a\n" GROUP,
+		    DISTRIBUTION_KETAMA, HASH_CRC32A },
+		{ SERVICE "distribution=kvproxy\nhash=crc32a\n" GROUP,
+		    DISTRIBUTION_KVPROXY, HASH_CRC32A },
+		{ SERVICE "distribution=kvproxy\n" GROUP,
+		    DISTRIBUTION_KVPROXY, HASH_MD5 },
+		/* What all services have by default is not meant for one
+		 * that has a way of its own. */
+		{ "[kvproxy]\nhash=fnv1a_64\n" SERVICE
+		    "distribution=kvproxy\n" GROUP,
+		    DISTRIBUTION_KVPROXY, HASH_FNV1A_64 },
+		{ "[kvproxy]\ndistribution=kvproxy\nhash=one_at_a_time\n"
+		    SERVICE "distribution=modula\n" GROUP,
+		    DISTRIBUTION_MODULA, HASH_ONE_AT_A_TIME },
+	};
+	struct config *cfg;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		cfg = load(table[i].text);
+		assert_non_null(cfg);
+		assert_int_equal(cfg->services[0].distribution,
+		    table[i].distribution);
+		assert_int_equal(cfg->services[0].hash, table[i].hash);
+		config_free(&cfg);
+	}
+	cfg = load(SERVICE "hash_tag={}\n" GROUP);
+	assert_non_null(cfg);
+	assert_string_equal(cfg->services[0].hash_tag, "{}");
+	assert_true(claim_and_finish(cfg));
+	assert_string_equal(warnings, "");
+	config_free(&cfg);
+}
+
+static void
 config_refuses_bad_hosts(void **state)
 {
 #define NUMBERS	"\"id:weight\" or \"id:weight:name\" is wanted"
@@ -1073,6 +1156,8 @@ main(void)
 		CONFIG_TEST(config_refuses_what_it_does_not_know),
 		CONFIG_TEST(config_core_is_read_from_a_file_that_is_wrong),
 		CONFIG_TEST(config_refuses_what_stands_twice),
+		CONFIG_TEST(config_refuses_a_hash_that_cannot_work),
+		CONFIG_TEST(config_takes_a_hash_that_can_work),
 		CONFIG_TEST(config_refuses_bad_hosts),
 		CONFIG_TEST(config_refuses_a_name_that_does_not_resolve),
 		CONFIG_TEST(config_is_not_caught_by_the_traps_of_iniparser),
