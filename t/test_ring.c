@@ -19,6 +19,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "ext/kvp_ext.h"
 #include "shared/hash.h"
 
 #define KETAMA		DISTRIBUTION_KETAMA
@@ -105,6 +106,16 @@ test_find_number(const struct ring *ring, unsigned i)
 
 	return ring_find(ring, key,
 	    (size_t)snprintf(key, sizeof(key), "key:%u", i));
+}
+
+/* The same where hosts are OUT. */
+static unsigned
+test_live_number(const struct ring *ring, unsigned i, const bool *out)
+{
+	char key[KEY_MAX];
+
+	return ring_find_live(ring, key,
+	    (size_t)snprintf(key, sizeof(key), "key:%u", i), out);
 }
 
 /* key:0, key:1, ... belong where NUMBERED says, odd_keys where ODD says. */
@@ -640,6 +651,211 @@ ring_moves_only_the_lost_hosts_keys(void **state)
 	}
 }
 
+/* Each of the four in turn: no key of the others moves, and the others share
+ * what it had. */
+static void
+an_outage_moves_only_the_lost_hosts_keys(void **state)
+{
+	struct ring *ring;
+	size_t n_got[4];
+	unsigned home, host;
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		ring = test_ring(kinds[k], four_equal, 4);
+		for (unsigned lost = 0; lost < 4; lost++) {
+			bool out[4] = { false };
+
+			out[lost] = true;
+			memset(n_got, 0, sizeof(n_got));
+			for (unsigned i = 0; i < 10000; i++) {
+				home = test_find_number(ring, i);
+				host = test_live_number(ring, i, out);
+				if (home != lost)
+					assert_int_equal(host, home);
+				else
+					n_got[host]++;
+			}
+			assert_int_equal(n_got[lost], 0);
+			for (unsigned i = 0; i < 4; i++)
+				assert_true(i == lost || n_got[i] > 100);
+		}
+		ring_free(&ring);
+	}
+}
+
+static void
+where_no_host_is_out_keys_are_at_home(void **state)
+{
+	const bool out[ARRAY_LEN(five_forms)] = { false };
+	struct ring *ring;
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		ring = test_ring(kinds[k], five_forms, ARRAY_LEN(five_forms));
+		for (unsigned i = 0; i < 1000; i++)
+			assert_int_equal(test_live_number(ring, i, out),
+			    test_find_number(ring, i));
+		ring_free(&ring);
+	}
+}
+
+/* Four equal hosts and three have the same points each. */
+static void
+on_a_circle_the_next_points_host_stands_in(void **state)
+{
+	struct config_host left[4];
+	struct ring *ring, *without;
+	bool out[4];
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(circles); k++) {
+		ring = test_ring(circles[k], four_equal, 4);
+		for (unsigned set = 0; set < 15; set++) {
+			memcpy(left, four_equal, sizeof(left));
+			for (unsigned i = 0; i < 4; i++) {
+				out[i] = set >> i & 1;
+				if (out[i])
+					left[i].weight = 0;
+			}
+			without = test_ring(circles[k], left, 4);
+			for (unsigned i = 0; i < 2000; i++)
+				assert_int_equal(
+				    test_live_number(ring, i, out),
+				    test_find_number(without, i));
+			ring_free(&without);
+		}
+		ring_free(&ring);
+	}
+}
+
+static void
+without_a_circle_a_lost_hosts_keys_are_hashed_again(void **state)
+{
+	const bool out[4] = { false, true, true, false };
+	char key[KEY_MAX];
+	struct ring *ring;
+	unsigned host, n_more = 0;
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(buckets); k++) {
+		ring = test_ring(buckets[k], four_equal, 4);
+		for (unsigned i = 0; i < 2000; i++) {
+			host = test_find_number(ring, i);
+			for (unsigned n = 1; out[host] && n < 20; n++) {
+				snprintf(key, sizeof(key), "key:%u#%u", i, n);
+				host = test_find(ring, key);
+				n_more += n > 1;
+			}
+			assert_int_equal(test_live_number(ring, i, out), host);
+		}
+		ring_free(&ring);
+	}
+	assert_true(n_more > 500);
+}
+
+/* Were it hashed again for ever, the light host's turn might never come. */
+static void
+hashing_again_has_an_end(void **state)
+{
+	const struct config_host hosts[] = {
+		{ .id = 1, .weight = 1000000 },
+		{ .id = 2, .weight = 1000000 },
+		{ .id = 3, .weight = 1 }
+	};
+	const bool out[] = { true, true, false };
+	struct ring *ring;
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(buckets); k++) {
+		ring = test_ring(buckets[k], hosts, 3);
+		for (unsigned i = 0; i < 1000; i++)
+			assert_int_equal(test_live_number(ring, i, out), 2);
+		ring_free(&ring);
+	}
+}
+
+/* Of the two that share their only point the first has none. */
+static void
+a_host_without_a_point_stands_in_for_the_last(void **state)
+{
+	const struct config_host hosts[] = {
+		{ .name = "10.0.0.1:11211", .id = 28212927, .weight = 1 },
+		{ .name = "10.0.0.2:11211", .id = 296768195, .weight = 1 }
+	};
+	const bool out[] = { false, true };
+	struct ring *ring = test_ring(KVPROXY, hosts, 2);
+
+	(void)state;
+	assert_int_equal(test_find(ring, "key:1"), 1);
+	assert_int_equal(test_live_number(ring, 1, out), 0);
+	ring_free(&ring);
+}
+
+static void
+keys_of_one_tag_find_one_stand_in(void **state)
+{
+	const bool out[4] = { false, true, false, false };
+	struct ring *ring;
+	char one[KEY_MAX], other[KEY_MAX];
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		ring = test_ring_of(kinds[k], HASH_MD5, "{}", four_equal, 4);
+		for (unsigned i = 0; i < 1000; i++) {
+			snprintf(one, sizeof(one), "a{%u}", i);
+			snprintf(other, sizeof(other), "{%u}:bb", i);
+			assert_int_equal(
+			    ring_find_live(ring, one, strlen(one), out),
+			    ring_find_live(ring, other, strlen(other), out));
+		}
+		ring_free(&ring);
+	}
+}
+
+static void
+the_longest_key_and_the_shortest_find_a_stand_in(void **state)
+{
+	const bool out[4] = { true, true, true, false };
+	char key[KVP_KEY_MAX];
+	struct ring *ring;
+
+	(void)state;
+	memset(key, 'k', sizeof(key));
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		ring = test_ring(kinds[k], four_equal, 4);
+		assert_int_equal(ring_find_live(ring, key, sizeof(key), out),
+		    3);
+		assert_int_equal(ring_find_live(ring, NULL, 0, out), 3);
+		ring_free(&ring);
+	}
+}
+
+/* Nor does one that gets no keys stand in for others. */
+static void
+where_all_with_weight_are_out_there_is_no_host(void **state)
+{
+	const bool out[4] = { true, true, false, true };
+	struct config_host hosts[4];
+	struct ring *ring;
+
+	(void)state;
+	memcpy(hosts, four_equal, sizeof(hosts));
+	hosts[2].weight = 0;
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		ring = test_ring(kinds[k], hosts, 4);
+		assert_int_equal(test_live_number(ring, 1, out), RING_NONE);
+		ring_free(&ring);
+		ring = test_ring(kinds[k], hosts, 1);
+		assert_int_equal(test_live_number(ring, 1, out), RING_NONE);
+		assert_int_equal(test_live_number(ring, 1, out + 2), 0);
+		ring_free(&ring);
+		ring = test_ring(kinds[k], hosts, 0);
+		assert_int_equal(test_live_number(ring, 1, out), RING_NONE);
+		ring_free(&ring);
+	}
+}
+
 /* 160 points a host hold a share to about a tenth. */
 static void
 ketama_shares_keys_by_weight(void **state)
@@ -749,6 +965,19 @@ main(void)
 		cmocka_unit_test(the_only_host_with_weight_gets_all_keys),
 		cmocka_unit_test(weight_0_is_as_good_as_not_there),
 		cmocka_unit_test(ring_moves_only_the_lost_hosts_keys),
+		cmocka_unit_test(an_outage_moves_only_the_lost_hosts_keys),
+		cmocka_unit_test(where_no_host_is_out_keys_are_at_home),
+		cmocka_unit_test(on_a_circle_the_next_points_host_stands_in),
+		cmocka_unit_test(
+		    without_a_circle_a_lost_hosts_keys_are_hashed_again),
+		cmocka_unit_test(hashing_again_has_an_end),
+		cmocka_unit_test(
+		    a_host_without_a_point_stands_in_for_the_last),
+		cmocka_unit_test(keys_of_one_tag_find_one_stand_in),
+		cmocka_unit_test(
+		    the_longest_key_and_the_shortest_find_a_stand_in),
+		cmocka_unit_test(
+		    where_all_with_weight_are_out_there_is_no_host),
 		cmocka_unit_test(ketama_shares_keys_by_weight),
 		cmocka_unit_test(a_hundred_hosts_all_get_keys),
 		cmocka_unit_test(all_of_a_keys_bytes_count),

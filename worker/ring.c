@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ext/kvp_ext.h"
 #include "shared/hash.h"
 
 #define RING_POINTS_MAX		((size_t)1 << 31)
@@ -12,6 +13,10 @@
 #define RING_KETAMA_POINTS	160	/* of a host of average weight */
 #define RING_KETAMA_PER_MD5	4
 #define RING_KETAMA_PORT	11211	/* left out of a host's name */
+
+/* How often the key of a host that is out is hashed again: when three hosts
+ * of four are out, one key in 10,000 has found none by then. */
+#define RING_AGAIN_MAX		32
 
 typedef uint32_t (*ring_hash_fn)(const void *data, size_t len);
 typedef uint32_t (*ring_bucket_fn)(uint32_t hash, uint32_t n_buckets);
@@ -410,24 +415,70 @@ ring_find(const struct ring *ring, const void *key, size_t len)
 	return ring_seek(ring, key, len)->host;
 }
 
+/* The first host with a weight that is not out. */
+static unsigned
+ring_first_live(const struct ring *ring, const bool *out)
+{
+	for (size_t m = 0; m < ring->n_members; m++)
+		if (!out[ring->members[m]])
+			return ring->members[m];
+	return RING_NONE;
+}
+
+/* The host of the next point after P, once around, that is not out; SPARE
+ * where none of those that are not has a point. */
+static unsigned
+ring_walk(const struct ring *ring, const struct ring_point *p, const bool *out,
+    unsigned spare)
+{
+	for (size_t n = 0; n <= ring->n_points; n++) {
+		p = p < ring->points + ring->n_points ? p + 1 : ring->points;
+		if (!out[p->host])
+			return p->host;
+	}
+	return spare;
+}
+
+/* Put the point of the first of "KEY#1", "KEY#2" and so on whose host is not
+ * out in *P.  False: all that were tried are out; *P is the last one's. */
+static bool
+ring_seek_again(const struct ring *ring, const void *key, size_t len,
+    const bool *out, const struct ring_point **p)
+{
+	char again[KVP_KEY_MAX + RING_NUMBER_MAX];
+	int n_digits;
+
+	ASSERT(len <= KVP_KEY_MAX);
+	if (len > 0)
+		memcpy(again, key, len);
+	for (unsigned i = 1; i <= RING_AGAIN_MAX; i++) {
+		n_digits = snprintf(again + len, RING_NUMBER_MAX, "#%u", i);
+		*p = ring_seek(ring, again, len + (size_t)n_digits);
+		if (!out[(*p)->host])
+			return true;
+	}
+	return false;
+}
+
 unsigned
 ring_find_live(const struct ring *ring, const void *key, size_t len,
     const bool *out)
 {
-	const struct ring_point *p = ring->points;
-	uint32_t hash;
-	size_t i;
+	const struct ring_point *p;
+	unsigned spare;
 
-	if (p == NULL)
-		return ring->only == RING_NONE || out[ring->only] ?
-		    RING_NONE : ring->only;
-	hash = ring->hash(key, len);
-	for (p += ring->index[hash >> ring->shift]; p->value < hash; p++)
-		continue;
-	for (i = 0; i <= ring->n_points; i++) {
-		if (!out[p->host])
-			return p->host;
-		p = p == ring->points + ring->n_points ? ring->points : p + 1;
-	}
-	return RING_NONE;
+	if (ring->points == NULL)
+		return ring_first_live(ring, out);
+	if (UNLIKELY(ring->tag[0] != '\0'))
+		key = ring_cut_tag(ring, key, &len);
+	p = ring_seek(ring, key, len);
+	if (LIKELY(!out[p->host]))
+		return p->host;
+
+	spare = ring_first_live(ring, out);
+	if (spare == RING_NONE)
+		return RING_NONE;
+	if (ring->bucket != NULL && ring_seek_again(ring, key, len, out, &p))
+		return p->host;
+	return ring_walk(ring, p, out, spare);
 }

@@ -59,7 +59,13 @@ void	 ring_free(struct ring **ring);
 unsigned ring_find(const struct ring *ring, const void *key, size_t len)
 	    MUST_CHECK;
 
-/* The same, but not a host I with OUT[I]; RING_NONE: all are out. */
+/*
+ * The same where some hosts are out: OUT has one for each host of the group.
+ * A key whose host is not out stays there.  The others go to the next point
+ * whose host is not (ketama, kvproxy), or where "KEY#1", "KEY#2" and so on
+ * belong (modula, jump): a given OUT always gives the same.  RING_NONE: every
+ * host with a weight is out.  LEN is at most KVP_KEY_MAX.
+ */
 unsigned ring_find_live(const struct ring *ring, const void *key, size_t len,
 	    const bool *out) MUST_CHECK;
 
