@@ -9,8 +9,9 @@ from harness.daemon import ASAN, BUILD, SLACK, Kvproxy, cpu_seconds, rss_bytes
 from harness.fake import FakeBackend
 from harness.net import (Client, Closed, free_port, freeze, is_refused, thaw,
                          wait_for)
-from harness.servers import Blackhole, Memcached
+from harness.servers import Blackhole, Memcached, Nutcracker
 
 __all__ = ["ASAN", "BUILD", "SLACK", "Blackhole", "Client", "Closed",
-           "FakeBackend", "Kvproxy", "Memcached", "cpu_seconds", "free_port",
-           "freeze", "is_refused", "rss_bytes", "thaw", "wait_for"]
+           "FakeBackend", "Kvproxy", "Memcached", "Nutcracker", "cpu_seconds",
+           "free_port", "freeze", "is_refused", "rss_bytes", "thaw",
+           "wait_for"]

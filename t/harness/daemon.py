@@ -57,17 +57,18 @@ class Kvproxy:
     """The daemon in front of BACKENDS: ports, or objects that have one.
 
     CORE and SERVICE are more lines of [kvproxy] and [memcached], as keyword
-    arguments would be.  Leaving the with block stops the daemon and checks
+    arguments would be, MORE further sections.  Leaving the with block stops the daemon and checks
     that it went well: exit 0, no worker lost, no sanitizer's report, no
     shared segment left."""
 
     def __init__(self, backends, core=None, service=None, workers=1,
-                 port=None, folder=None, program=PROGRAM):
+                 port=None, folder=None, program=PROGRAM, more=None):
         self.port = port or free_port()
         self.hosts = ["%s:%d" % (HOST, getattr(b, "port", b))
                       for b in backends]
         self.workers = workers
         self.program = program
+        self.more = more or {}
         self.own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="kvproxy-t-")
         self.ini = self.path("kvproxy.ini")
@@ -103,6 +104,9 @@ class Kvproxy:
             f.write("[group]\n")
             f.writelines('%s="%d:50"\n' % (host, i + 1)
                          for i, host in enumerate(self.hosts))
+            for name, keys in self.more.items():
+                f.write("[%s]\n" % name)
+                f.writelines("%s=%s\n" % kv for kv in keys.items())
 
     def run(self, *args, **kwargs):
         """Run the program to its end, with this configuration."""

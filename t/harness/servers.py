@@ -1,9 +1,11 @@
-"""Real memcached servers, and a port where connecting hangs."""
+"""Real memcached servers, twemproxy, and a port where connecting hangs."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 
 from harness.net import (HOST, Client, fill_backlog, free_port, freeze,
                          is_refused, thaw, wait_for)
@@ -61,6 +63,46 @@ class Memcached:
     def __exit__(self, *exc):
         if self.proc.poll() is None:
             self.kill()
+
+
+class Nutcracker:
+    """twemproxy with POOLS: name to a dict of options, among them servers, a
+    list.  Every pool has a port of its own."""
+
+    def __init__(self, pools):
+        self.ports = {name: free_port() for name in pools}
+        self.folder = tempfile.mkdtemp(prefix="kvproxy-t-")
+        conf = os.path.join(self.folder, "nutcracker.yml")
+        with open(conf, "w") as f:
+            for name, options in pools.items():
+                f.write("%s:\n  listen: %s:%d\n" % (name, HOST,
+                                                    self.ports[name]))
+                for key, value in options.items():
+                    if isinstance(value, list):
+                        value = "".join("\n   - " + v for v in value)
+                    f.write("  %s: %s\n" % (key, value))
+        self.proc = subprocess.Popen(
+            ["/usr/sbin/nutcracker", "-c", conf, "-a", HOST,
+             "-s", str(free_port()), "-p", os.path.join(self.folder, "pid"),
+             "-o", os.path.join(self.folder, "log")],
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def client(self, pool):
+        return Client(self.ports[pool])
+
+    def __enter__(self):
+        try:
+            for port in self.ports.values():
+                wait_for(lambda: not is_refused(port), what="nutcracker")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self.proc.kill()
+        self.proc.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Blackhole:
