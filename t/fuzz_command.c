@@ -217,7 +217,7 @@ fuzz_answer(struct fuzz_talk *t, const struct kvp_cmd *cmd,
     const struct kvp_key *key, struct kvp_slice note,
     const struct kvp_reply *r, uint64_t *digest)
 {
-	const struct kvp_key first = { key->key, key->body, 0 };
+	const struct kvp_key first = { .key = key->key, .body = key->body };
 	unsigned what = KVP_FOLLOW_NONE;
 	struct kvp_key again = *key;
 	struct kvp_cmd next;

@@ -749,25 +749,21 @@ static void
 request_hold(struct request *req, const struct kvp_key *key,
     const struct kvp_reply *r, struct lease *src)
 {
+	req->n_holds++;
 	answer_render(req, &req->reply, key, r, KVP_PART_ONLY, src);
-	req->n_legs++;
+	request_done(req);
 }
 
 void
 request_copied(struct request *req, bool ok, unsigned host)
 {
-	if (req->client != NULL && !req->done) {
-		if (ok)
-			request_done(req);
-		else {
-			worker_count(req->svc->w, COUNTER_FAIL_BACKUP, 1);
-			req->failed_host = host;
-			req->why = KVP_FAIL_BACKUP;
-			request_fail(req);
-		}
+	if (!ok && req->client != NULL) {
+		worker_count(req->svc->w, COUNTER_FAIL_BACKUP, 1);
+		req->failed_host = host;
+		req->why = KVP_FAIL_BACKUP;
+		request_fail(req);
 	}
-	req->n_legs--;
-	request_release(req);
+	request_unhold(req);
 }
 
 /* LEG, which may write, was answered with R: what its client has to wait
