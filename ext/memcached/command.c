@@ -111,6 +111,9 @@ command_copy(struct command *copy, const struct command *c)
 	};
 
 	copy->bits = c->bits & kept[copy->op];
+	/* It must not win a recache token that it cannot use. */
+	if (copy->op == COMMAND_TOUCH)
+		copy->bits |= COMMAND_CLASSIC;
 	copy->client_flags = c->client_flags;
 	copy->exptime = c->exptime;
 	copy->vivify = c->vivify;
