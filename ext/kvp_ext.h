@@ -96,7 +96,7 @@ struct kvp_key {
 	struct kvp_slice key;	/* decoded: what is hashed */
 	struct kvp_slice body;	/* the value to store; len 0: none */
 	unsigned	 step;	/* how often follow has asked for it again */
-	uint32_t	 ttl_max; /* seconds that what is stored may live; 0: any */
+	uint32_t	 ttl_max; /* seconds it may live when stored; 0: any */
 };
 
 /* What parse found. */

@@ -15,7 +15,7 @@ struct health_host {
 	uint64_t	 threshold;
 	uint64_t	 interval_us;
 	bool		 flush;		/* before it is read again */
-	unsigned	 flaps;		/* returns that did not last, in a row */
+	unsigned	 flaps;		/* short returns, in a row */
 	uint64_t	 back_us;	/* its last return, 0: none */
 	uint64_t	 well_us;	/* since when it could return, 0: not */
 	uint64_t	 generation;	/* that says that it rejoins */
