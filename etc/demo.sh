@@ -22,7 +22,8 @@ fail() {
 }
 
 sh "$top/etc/debian-packages.sh" autoconf automake make gcc libc6-dev \
-    libev-dev libiniparser-dev memcached netcat-openbsd
+    libev-dev libiniparser-dev memcached netcat-openbsd \
+    libc-ares-dev pkg-config
 
 tmp=$(mktemp -d)
 pids=

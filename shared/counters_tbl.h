@@ -106,6 +106,9 @@ X(EVENTS, "events", TOTAL, "failure events") \
 X(CONNECTS, "connects", TOTAL, "connections made and greeted") \
 X(CONNECT_ERRORS, "connect_errors", TOTAL, \
     "connections that were refused or timed out") \
+X(LOOKUPS, "lookups", TOTAL, "look-ups of its name") \
+X(LOOKUP_ERRORS, "lookup_errors", TOTAL, \
+    "look-ups that failed: the last address serves") \
 X(CLOSES, "closes", TOTAL, \
     "connections closed by the host with legs in flight") \
 X(IDLE_CLOSES, "idle_closes", TOTAL, \

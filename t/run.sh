@@ -13,9 +13,9 @@ failed=0
 
 sh etc/debian-packages.sh autoconf automake make gcc libc6-dev \
     libev-dev libiniparser-dev libcmocka-dev memcached libmemcached-tools \
-    netbase nutcracker python3 python3-pytest python3-pymemcache \
-    python3-pylibmc libcache-memcached-fast-perl php-cli php-memcached ruby \
-    ruby-dalli shellcheck
+    libc-ares-dev netbase nutcracker pkg-config python3 python3-pytest \
+    python3-pymemcache python3-pylibmc libcache-memcached-fast-perl php-cli \
+    php-memcached ruby ruby-dalli shellcheck
 
 pass() {
 	echo "ok: $*"

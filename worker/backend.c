@@ -8,6 +8,7 @@
 #include "worker/io.h"
 #include "worker/legs.h"
 #include "worker/replica.h"
+#include "worker/resolve.h"
 
 enum {
 	BACKEND_PAUSE_MIN_MS = 50,	/* between tries, doubling */
@@ -155,6 +156,7 @@ backend_give_up(struct backend *b, enum kvp_fail why)
 	legs_end_all(b, &lost, why);
 	b->pause_ms = MIN(MAX(b->pause_ms * 2, BACKEND_PAUSE_MIN_MS),
 	    b->svc->cfg->failover_interval_ms);
+	resolve_again(b->w->resolve, b->addr);
 	backend_settle(b);
 	backend_arm(b);
 }
@@ -496,8 +498,9 @@ backend_on_connected(struct backend *b)
 static void
 backend_connect(struct backend *b)
 {
-	int fd = io_connect((const struct sockaddr *)&b->addr->sa,
-	    b->addr->sa_len);
+	socklen_t len;
+	const struct sockaddr *sa = resolve_get(b->w->resolve, b->addr, &len);
+	int fd = io_connect(sa, len);
 
 	if (fd < 0) {
 		b->since_us = b->w->now_us;

@@ -23,6 +23,7 @@ struct client;
 struct listener;
 struct pool;
 struct replica;
+struct resolve;
 struct route;
 
 /* One section with extension=: a port, a protocol, a group of hosts. */
@@ -48,6 +49,7 @@ struct worker {
 	struct buf_pool	 bufs;
 	struct slab	 clients, requests, copies, legs_small, legs_large;
 	uint8_t		 room[KVP_ROOM + KVP_KEY_MAX + KVP_NOTE_MAX];
+	struct resolve	*resolve;	/* where hosts are */
 	struct service	*services;
 	size_t		 n_services;
 	struct listener	**listeners;	/* [n_slots][n_services] */

@@ -11,6 +11,7 @@
 #include "worker/listener.h"
 #include "worker/pool.h"
 #include "worker/replica.h"
+#include "worker/resolve.h"
 #include "worker/route.h"
 
 /* How long a worker waits for its backends before it serves without them. */
@@ -265,6 +266,8 @@ worker_init(struct worker *w, const struct worker_birth *birth)
 	w->settle_timer.data = w->control.data = w;
 	ev_timer_start(w->loop, &w->settle_timer);
 	ev_io_start(w->loop, &w->control);
+	if ((w->resolve = resolve_new(w)) == NULL)
+		return false;
 	/* One of our own, so that none settles all while they are made. */
 	w->backends_unsettled = 1;
 	for (i = 0; i < w->n_services; i++)
@@ -294,6 +297,7 @@ worker_fini(struct worker *w)
 	for (i = 0; i < w->birth->n_slots * w->n_services; i++)
 		listener_free(&w->listeners[i]);
 	free(w->listeners);
+	resolve_free(&w->resolve);
 	turn_fini(w);
 	ev_timer_stop(w->loop, &w->linger_timer);
 	ev_timer_stop(w->loop, &w->drain_timer);

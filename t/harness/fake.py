@@ -189,7 +189,7 @@ class Conn:
 
 class FakeBackend:
     def __init__(self, dialect=META, script=None, rcvbuf=None,
-                 on_accept=None, on_store_line=None):
+                 on_accept=None, on_store_line=None, host=HOST, port=None):
         self.dialect = dialect
         self.script = script
         self.on_accept = on_accept
@@ -198,14 +198,14 @@ class FakeBackend:
         self.requests = []	# in the order in which they came
         self.conns = []
         self.errors = []
-        self.port = free_port()
-        self.name = "%s:%d" % (HOST, self.port)
+        self.port = port or free_port()
+        self.name = "%s:%d" % (host, self.port)
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if rcvbuf:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
                                      rcvbuf)
-        self.listener.bind((HOST, self.port))
+        self.listener.bind((host, self.port))
         self.listener.listen(128)
         self.deaf = False
         self.fillers = []
