@@ -27,10 +27,11 @@ pool_mark(const struct config_group *group, bool *used)
 		used[group->hosts[i].addr] = true;
 }
 
+/* The hosts of SERVICE's groups, all out for now. */
 static bool
-pool_fill(struct pool *p, const struct service *svc)
+pool_fill(struct pool *p, const struct config *cfg,
+    const struct config_service *service)
 {
-	const struct config *cfg = p->w->birth->cfg;
 	bool *used = calloc(cfg->n_addrs, sizeof(*used));
 	struct pool_host *h;
 	unsigned i;
@@ -40,17 +41,15 @@ pool_fill(struct pool *p, const struct service *svc)
 		free(used);
 		return false;
 	}
-	pool_mark(svc->cfg->hosts, used);
-	pool_mark(svc->cfg->backup, used);
-	pool_mark(svc->cfg->read, used);
+	pool_mark(service->hosts, used);
+	pool_mark(service->backup, used);
+	pool_mark(service->read, used);
 	for (i = 0; i < cfg->n_addrs; i++) {
 		if (!used[i])
 			continue;
 		h = &p->hosts[p->n_hosts++];
 		h->addr = &cfg->addrs[i];
 		h->index = i;
-		h->entry = p->w->birth->host_entry[i];
-		h->state = shm_host_state(p->w->birth->shm, h->entry);
 	}
 	free(used);
 	return true;
@@ -66,8 +65,14 @@ pool_new(struct service *svc)
 		return NULL;
 	p->w = svc->w;
 	p->n_each = (unsigned)svc->cfg->server_connections;
-	if (!pool_fill(p, svc))
+	if (!pool_fill(p, p->w->birth->cfg, svc->cfg))
 		goto fail;
+	for (i = 0; i < p->n_hosts; i++) {
+		struct pool_host *h = &p->hosts[i];
+
+		h->entry = p->w->birth->host_entry[h->index];
+		h->state = shm_host_state(p->w->birth->shm, h->entry);
+	}
 	n = p->n_hosts * p->n_each;
 	if ((p->backends = calloc(n, sizeof(*p->backends))) == NULL)
 		goto fail;
@@ -83,6 +88,25 @@ fail:
 	free(p->hosts);
 	free(p);
 	return NULL;
+}
+
+struct pool *
+pool_new_states(const struct config *cfg, const struct config_service *service,
+    const enum shm_host_state *states)
+{
+	struct pool *p = calloc(1, sizeof(*p));
+	unsigned i;
+
+	if (p == NULL)
+		return NULL;
+	if (!pool_fill(p, cfg, service)) {
+		free(p->hosts);
+		free(p);
+		return NULL;
+	}
+	for (i = 0; i < p->n_hosts; i++)
+		p->hosts[i].state = states[p->hosts[i].index];
+	return p;
 }
 
 void

@@ -15,6 +15,11 @@
 
 /* Connect to all hosts of SVC's groups.  NULL: out of memory. */
 struct pool *pool_new(struct service *svc) MUST_CHECK;
+/* A pool without connections, for who only asks where keys go: the hosts of
+ * SERVICE's groups, with the states that STATES has for CFG's addresses. */
+struct pool *pool_new_states(const struct config *cfg,
+	    const struct config_service *service,
+	    const enum shm_host_state *states) MUST_CHECK;
 void	 pool_free(struct pool **pool);
 
 unsigned pool_n_hosts(const struct pool *pool);
