@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "master/master.h"
@@ -17,6 +18,7 @@
 #include "shared/config.h"
 #include "shared/log.h"
 #include "worker/extload.h"
+#include "worker/worker.h"
 
 static struct {
 	char		 prefix[PATH_MAX]; /* the folder above bin/ */
@@ -25,6 +27,8 @@ static struct {
 	bool		 is_background;
 	bool		 is_check;
 	bool		 is_query;
+	const char	*route_key;	/* say where it goes; NULL: serve */
+	const char	*route_service;	/* of this one alone, NULL: of all */
 	bool		 has_log;
 	int		 say_fd;	/* whoever started us reads it */
 	int		 ready_fd;	/* the same, in the background; or -1 */
@@ -53,7 +57,8 @@ main_say(const char *fmt, ...)
 }
 
 static const char main_usage[] =
-    "usage: kvproxy [-d] [-c FILE] [-t] [-p] [-h] [-v]\n";
+    "usage: kvproxy [-d] [-c FILE] [-t] [-p] [-h] [-v]\n"
+    "       kvproxy route KEY [-c FILE] [-s SECTION]\n";
 
 static void
 main_help(void)
@@ -68,8 +73,33 @@ main_help(void)
 	    "  -p       print where the pid file, the log and the extensions\n"
 	    "           are, whatever is wrong in the configuration, and exit\n"
 	    "  -h       this text\n"
-	    "  -v       the version\n\n", main_usage);
+	    "  -v       the version\n\n"
+	    "  route    say where commands for KEY go, and why; -s: of one\n"
+	    "           service alone\n\n", main_usage);
 	config_usage(stdout);
+}
+
+/* What follows the word "route".  False: it is not as it should be. */
+static bool
+main_parse_route(int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "c:s:")) != -1) {
+		if (c == 'c')
+			main_state.config_path = optarg;
+		else if (c == 's')
+			main_state.route_service = optarg;
+		else
+			return false;
+	}
+	if (optind == argc)
+		main_say("route: no key");
+	else if (optind + 1 < argc)
+		main_say("unexpected argument \"%s\"", argv[optind + 1]);
+	else
+		main_state.route_key = argv[optind];
+	return main_state.route_key != NULL;
 }
 
 /* False: all is done; *STATUS is the exit status. */
@@ -79,6 +109,14 @@ main_parse(int argc, char **argv, int *status)
 	int c;
 
 	*status = 0;
+	if (argc > 1 && strcmp(argv[1], "route") == 0) {
+		argv[1] = argv[0];
+		if (main_parse_route(argc - 1, argv + 1))
+			return true;
+		fputs(main_usage, stderr);
+		*status = 1;
+		return false;
+	}
 	while ((c = getopt(argc, argv, "dc:tphv")) != -1) {
 		switch (c) {
 		case 'd':
@@ -276,6 +314,34 @@ main_print_check(void)
 			    s->hosts->hosts[j].weight);
 	}
 	printf("%s: ok\n", cfg->path);
+}
+
+/* Say where the key goes, of all services or of one.  The exit status. */
+static int
+main_explain(void)
+{
+	const struct config *cfg = main_state.cfg;
+	const char *only = main_state.route_service;
+	char err[CONFIG_ERR_MAX];
+	bool is_found = false;
+
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		const struct config_service *s = &cfg->services[i];
+
+		if (only != NULL && strcasecmp(only, s->name) != 0)
+			continue;
+		is_found = true;
+		if (!explain_route(cfg, s, main_state.route_key, stdout,
+		    err)) {
+			main_say("route: %s", err);
+			return 1;
+		}
+	}
+	if (!is_found) {
+		main_say("%s: there is no service [%s]", cfg->path, only);
+		return 1;
+	}
+	return 0;
 }
 
 /* --- the background --- */
@@ -490,8 +556,11 @@ main(int argc, char **argv)
 		status = main_query();
 	else if (main_state.is_check)
 		status = main_check();
+	else if (!main_load())
+		status = 1;
 	else
-		status = main_load() ? main_run() : 1;
+		status = main_state.route_key != NULL ? main_explain() :
+		    main_run();
 	main_unload();
 	return status;
 }

@@ -147,4 +147,9 @@ void	 config_usage(FILE *out);
 const struct config_option *config_core_options(size_t *n);
 const struct config_option *config_service_options(size_t *n);
 
+/* What SERVICE has for its option KEY, whose type is ENUM or STR: the first
+ * *LEN bytes, which live as long as the configuration. */
+const char *config_service_word(const struct config_service *service,
+	    const char *key, int *len);
+
 #endif /* SHARED_CONFIG_H */

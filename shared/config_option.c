@@ -314,6 +314,31 @@ config_option_fill_service(struct config *cfg, struct config_service *service,
 	return true;
 }
 
+const char *
+config_service_word(const struct config_service *service, const char *key,
+    int *len)
+{
+	const struct config_option *opt = config_option_find(
+	    config_option_service, ARRAY_LEN(config_option_service), key);
+	const void *field;
+	const char *word;
+
+	ASSERT(opt != NULL);
+	field = (const char *)service +
+	    config_option_service_offset[opt - config_option_service];
+	if (opt->type == CONFIG_ENUM) {
+		word = opt->names;
+		for (int i = *(const int *)field; i > 0; i--)
+			word = strchr(word, '|') + 1;
+	} else {
+		ASSERT(opt->type == CONFIG_STR);
+		word = *(const char *const *)field;
+		word = word != NULL ? word : "";
+	}
+	*len = (int)strcspn(word, "|");
+	return word;
+}
+
 static void
 config_option_print(FILE *out, const struct config_option *opt)
 {

@@ -139,6 +139,13 @@ route_owner(const struct route *r, struct kvp_slice key)
 }
 
 unsigned
+route_reader(const struct route *r, struct kvp_slice key)
+{
+	return r->read.ring == NULL ? POOL_NONE :
+	    route_group_owner(&r->read, key);
+}
+
+unsigned
 route_backup(const struct route *r, struct kvp_slice key)
 {
 	return r->backup.ring == NULL ? POOL_NONE :

@@ -33,9 +33,10 @@ void	 route_free(struct route **route);
 struct route_choice route_choose(const struct route *route,
 	    const struct kvp_cmd *cmd, struct kvp_slice key);
 
-/* The host that KEY belongs to, and the one its copies do; POOL_NONE: there is
- * none. */
+/* The host that KEY belongs to, the one of the read group that its reads do,
+ * and the one that its copies do, up or not; POOL_NONE: there is none. */
 unsigned route_owner(const struct route *route, struct kvp_slice key);
+unsigned route_reader(const struct route *route, struct kvp_slice key);
 unsigned route_backup(const struct route *route, struct kvp_slice key);
 /* Do copies go to HOST of the pool? */
 bool	 route_is_backup(const struct route *route, unsigned host);

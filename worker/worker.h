@@ -6,6 +6,8 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include <stdio.h>
+
 #include "shared/config.h"
 #include "shared/shm.h"
 
@@ -42,5 +44,15 @@ enum worker_report {
 /* Run until the master says so or is gone.  The caller has made the process
  * this worker's own (signals, descriptors); 0: a clean end. */
 int	 worker_run(const struct worker_birth *birth) MUST_CHECK;
+
+/* explain.c */
+
+/* Say on OUT where commands for KEY of SERVICE, one of CFG's, go and why, a
+ * line each: as a worker would have it, with the hosts' states of the instance
+ * that runs, if any.  Only reads.  False: ERR (CONFIG_ERR_MAX bytes) says why
+ * not. */
+bool	 explain_route(const struct config *cfg,
+	    const struct config_service *service, const char *key, FILE *out,
+	    char *err) MUST_CHECK;
 
 #endif /* WORKER_WORKER_H */
