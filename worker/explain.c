@@ -57,13 +57,14 @@ static const struct shm_host *
 explain_find_host(struct shm *shm, const struct config_addr *addr)
 {
 	unsigned n = MIN(shm_facts(shm)->n_hosts, SHM_HOSTS_MAX);
-	char name[SHM_HOST_NAME];
+	char wanted[HOSTS_NORMAL_MAX], normal[HOSTS_NORMAL_MAX];
 	struct shm_host *host;
 
-	snprintf(name, sizeof(name), "%s", addr->name);
+	hosts_normalize(addr->name, wanted);
 	for (unsigned i = 0; i < n; i++) {
 		host = shm_host(shm, i);
-		if (host->in_use && hosts_is_same(host->name, name))
+		hosts_normalize(host->name, normal);
+		if (host->in_use && strcmp(normal, wanted) == 0)
 			return host;
 	}
 	return NULL;
