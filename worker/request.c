@@ -492,13 +492,17 @@ request_count_host_failure(struct worker *w, counter_cell *host)
 	counter_set(&host[HOST_LAST_FAILED_US], w->now_us);
 }
 
+/* A leg for HOST of the pool has failed. */
 static void
-request_count_failure(struct worker *w, const struct backend *b,
+request_count_failure(const struct service *svc, unsigned host,
     enum kvp_fail why)
 {
+	struct worker *w = svc->w;
+
 	worker_count(w, COUNTER_FAIL_NO_HOST + (enum counter)why, 1);
-	if (b != NULL)
-		request_count_host_failure(w, worker_host(w, b->entry));
+	if (host != POOL_NONE)
+		request_count_host_failure(w, worker_host(w,
+		    pool_backend(svc->pool, host, 0)->entry));
 }
 
 /* Give REQ's next part, KEY's, to T. */
@@ -525,7 +529,7 @@ request_issue(struct request *req, const struct request_target *t,
 		/* The request has its client, so it stays. */
 		request_leg_free(&leg);
 	}
-	request_count_failure(req->svc->w, b, (enum kvp_fail)why);
+	request_count_failure(req->svc, t->host, (enum kvp_fail)why);
 	request_part_failed(req, index, key, t->host, (enum kvp_fail)why);
 }
 
@@ -821,7 +825,7 @@ request_leg_failed(struct backend *b, struct leg *leg, enum kvp_fail why)
 	if (leg->was_sent)
 		request_replicate(b, leg, NULL);
 	leg->abandoned = true;
-	request_count_failure(b->w, b, why);
+	request_count_failure(b->svc, b->host, why);
 	request_part_failed(leg->req, leg->index, &key, b->host, why);
 }
 
