@@ -99,9 +99,9 @@ X(FLUSHED_US, "flushed_us", GAUGE, \
 X(EVENTS_IN_A_ROW, "events_in_a_row", GAUGE, \
     "failure events since this worker's last good reply") \
 X(EVENT_0_US, "event_0_us", GAUGE, "monotonic times of the newest ones") \
-X(EVENT_1_US, "event_1_us", GAUGE, "") \
-X(EVENT_2_US, "event_2_us", GAUGE, "") \
-X(EVENT_3_US, "event_3_us", GAUGE, "") \
+X(EVENT_1_US, "event_1_us", GAUGE, "the same, second of a ring of four") \
+X(EVENT_2_US, "event_2_us", GAUGE, "the same, third of the ring") \
+X(EVENT_3_US, "event_3_us", GAUGE, "the same, fourth of the ring") \
 X(EVENTS, "events", TOTAL, "failure events") \
 X(CONNECTS, "connects", TOTAL, "connections made and greeted") \
 X(CONNECT_ERRORS, "connect_errors", TOTAL, \

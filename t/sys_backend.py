@@ -540,8 +540,9 @@ def test_E12_reset_in_the_middle_of_a_reply(fake):
 def test_E12_nobody_listens(dialect):
     with Memcached() as alive:
         dead = free_port()
-        with Kvproxy([alive, dead], service={"backend_proto": dialect}) \
-                as kv, kv.client() as c:
+        with Kvproxy([alive, dead], core={"failover": "none"},
+                     service={"backend_proto": dialect}) as kv, \
+                kv.client() as c:
             wait_for(lambda: kv.backend(dead, "connect_errors") >= 1)
             failed = 0
             with Elapsed(0):
@@ -697,7 +698,8 @@ def test_E25_an_idle_close_is_no_failure(fake):
 
 def test_a_server_that_is_killed_is_served_again_when_it_returns(dialect):
     with Memcached() as m, Memcached() as other, \
-            Kvproxy([m, other], service={"backend_proto": dialect}) as kv, \
+            Kvproxy([m, other], core={"failover": "none"},
+                    service={"backend_proto": dialect}) as kv, \
             kv.client() as c:
         kv.wait_connected(m, other)
         for _ in range(3):
@@ -744,7 +746,8 @@ def third_dead(request, dialect):
     with Memcached() as m1, Memcached() as m2:
         dead = free_port()
         with Kvproxy([m1, m2, dead],
-                     core={"read_failure": request.param},
+                     core={"read_failure": request.param,
+                           "failover": "none"},
                      service={"backend_proto": dialect}) as kv, \
                 kv.client() as c:
             wait_for(lambda: kv.backend(dead, "connect_errors") >= 1)
@@ -848,7 +851,8 @@ def test_E28_large_writes_to_a_slow_server(dialect):
 
     with Memcached() as m, \
             FakeBackend(dialect, rcvbuf=4096, on_store_line=stuck) as fake, \
-            Kvproxy([fake, m], core={"recv_timeout": 500}) as kv, \
+            Kvproxy([fake, m], core={"recv_timeout": 500,
+                                     "failover": "none"}) as kv, \
             kv.client() as c:
         kv.wait_connected(fake, m)
         n, value = 40, b"z" * 900000

@@ -24,13 +24,15 @@ check_table(const struct counter_info *table, size_t n)
 		assert_int_equal(strspn(table[i].name,
 		    "abcdefghijklmnopqrstuvwxyz0123456789_"),
 		    strlen(table[i].name));
-		for (size_t j = 0; j < i; j++)
+		for (size_t j = 0; j < i; j++) {
 			assert_string_not_equal(table[i].name, table[j].name);
+			assert_string_not_equal(table[i].text, table[j].text);
+		}
 	}
 }
 
 static void
-counters_have_names_of_their_own(void **state)
+counters_have_names_and_texts_of_their_own(void **state)
 {
 	(void)state;
 	check_table(counters_worker, COUNTER_N);
@@ -73,7 +75,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(counters_have_names_of_their_own),
+		cmocka_unit_test(counters_have_names_and_texts_of_their_own),
 		cmocka_unit_test(counters_know_totals_from_gauges),
 		cmocka_unit_test(
 		    counters_count_up_and_down_and_wrap_as_64_bits),
