@@ -97,6 +97,8 @@ struct kvp_key {
 	struct kvp_slice body;	/* the value to store; len 0: none */
 	unsigned	 step;	/* how often follow has asked for it again */
 	uint32_t	 ttl_max; /* seconds it may live when stored; 0: any */
+	bool		 elsewhere; /* of render: read from hosts_read, whose
+				 * versions are not those of hosts */
 };
 
 /* What parse found. */

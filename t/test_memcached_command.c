@@ -242,7 +242,7 @@ memcached_names_its_options(void **state)
 		  0 },
 		{ "backend_proto", "auto", "auto|meta|text", KVP_OPT_ENUM,
 		  0 },
-		{ "binary_cas", "off", NULL, KVP_OPT_BOOL, KVP_OPT_LATER },
+		{ "binary_cas", "off", NULL, KVP_OPT_BOOL, 0 },
 		{ "proto", "text", "text|binary", KVP_OPT_ENUM,
 		  KVP_OPT_INERT },
 	};

@@ -25,6 +25,7 @@ struct request_target {
 	unsigned	 host;		/* to blame then */
 	enum kvp_fail	 why;
 	bool		 stand_in;
+	bool		 elsewhere;	/* in the read group */
 };
 
 static const struct kvp_reply request_miss = { .class = KVP_REPLY_MISS };
@@ -136,9 +137,10 @@ request_orphan_all(struct client *c)
 	}
 }
 
+/* T: where it will go; NULL: where its key belongs. */
 static struct leg *
 leg_new(struct request *req, uint32_t index, struct kvp_slice key,
-    bool stand_in)
+    const struct request_target *t)
 {
 	struct worker *w = req->svc->w;
 	bool large = key.len > LEG_KEY_SMALL;
@@ -155,7 +157,8 @@ leg_new(struct request *req, uint32_t index, struct kvp_slice key,
 	leg->large = large;
 	leg->abandoned = false;
 	leg->retried = false;
-	leg->stand_in = stand_in;
+	leg->stand_in = t != NULL && t->stand_in;
+	leg->elsewhere = t != NULL && t->elsewhere;
 	leg->was_sent = false;
 	leg->step = 0;
 	leg->body = NULL;
@@ -218,7 +221,7 @@ request_new_copy(struct service *svc, const struct kvp_cmd *cmd,
 	if (req == NULL)
 		return NULL;
 	if ((req->copy = slab_get(&w->copies)) == NULL ||
-	    (twin = leg_new(req, 0, key, false)) == NULL) {
+	    (twin = leg_new(req, 0, key, NULL)) == NULL) {
 		request_release(req);
 		return NULL;
 	}
@@ -517,7 +520,7 @@ request_issue(struct request *req, const struct request_target *t,
 
 	if (b == NULL)
 		why = (int)t->why;
-	else if ((leg = leg_new(req, index, key->key, t->stand_in)) == NULL)
+	else if ((leg = leg_new(req, index, key->key, t)) == NULL)
 		why = KVP_FAIL_MEMORY;
 	else if (req->svc->replica != NULL &&
 	    !leg_keep_body(leg, key->body, src)) {
@@ -572,7 +575,9 @@ request_issue_key(struct request *req, const struct kvp_key *key,
 		request_miss_part(req, key);
 		return;
 	}
-	t = (struct request_target){ .host = choice.host };
+	t = (struct request_target){
+		.host = choice.host, .elsewhere = choice.way == ROUTE_READ
+	};
 	if (choice.way == ROUTE_NOWHERE)
 		t.why = choice.host == POOL_NONE ? KVP_FAIL_NO_HOST :
 		    KVP_FAIL_DOWN;
@@ -614,7 +619,7 @@ request_ask_aside(struct backend *b, const struct kvp_key *key,
 		req->holds = holds;
 		holds->n_holds++;
 	}
-	if ((leg = leg_new(req, 0, key->key, false)) == NULL)
+	if ((leg = leg_new(req, 0, key->key, NULL)) == NULL)
 		request_release(req);
 	else if (backend_add(b, leg, &first, NULL) >= 0)
 		request_leg_free(&leg);
@@ -917,7 +922,7 @@ request_flush_host(struct service *svc, unsigned host)
 	if (req == NULL)
 		return;
 	req->is_rejoin = true;
-	if ((leg = leg_new(req, 0, none.key, false)) == NULL)
+	if ((leg = leg_new(req, 0, none.key, NULL)) == NULL)
 		request_release(req);
 	else if (backend_add(b, leg, &none, NULL) >= 0)
 		request_leg_free(&leg);

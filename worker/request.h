@@ -33,6 +33,7 @@ struct leg {
 	bool		 retried;
 	bool		 has_body;	/* cannot be encoded again */
 	bool		 stand_in;	/* not where its key belongs */
+	bool		 elsewhere;	/* in the read group */
 	bool		 was_sent;	/* wholly or not, when it was lost */
 	uint8_t		 step;		/* see kvp_key */
 	struct lease	*body;		/* where it may be copied; or NULL */
@@ -129,6 +130,7 @@ leg_key(const struct leg *leg)
 	return (struct kvp_key){
 		.key = { leg->key, leg->key_len }, .step = leg->step,
 		.body = { leg->body_p, leg->body_len },
+		.elsewhere = leg->elsewhere,
 		.ttl_max = leg->stand_in ? request_stand_in_ttl(leg->req) : 0
 	};
 }

@@ -161,6 +161,8 @@ binary_parse_get(const struct binary_verb *v, const struct binary_packet *k)
 	struct command *c = binary_begin(k, KVP_READ, COMMAND_GET, v->bits);
 
 	k->req->cmd.flags = KVP_CMD_MISS_OK;
+	if (k->m->binary_cas)
+		k->req->cmd.flags |= KVP_CMD_PRIMARY;
 	command_ask(c, COMMAND_FIELD_FLAGS);
 	command_ask(c, COMMAND_FIELD_CAS);
 	if (v->bits & COMMAND_TIMED) {

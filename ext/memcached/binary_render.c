@@ -187,16 +187,17 @@ binary_render_error(const struct command *c, const struct kvp_reply *r,
 	out->body = r->body;
 }
 
+/* The CAS of another server would be taken for the primary's. */
 static void
-binary_render_hit(const struct command *c, struct kvp_slice key,
+binary_render_hit(const struct command *c, const struct kvp_key *key,
     const struct kvp_reply *r, struct kvp_out *out)
 {
 	const struct result *res = result_peek(r);
 	bool show_key = (c->bits & COMMAND_SHOW_KEY) != 0;
 	bool value = (c->bits & COMMAND_VALUE) != 0;
 	struct binary_head h = {
-		.extras_len = FLAGS_LEN, .cas = res->cas,
-		.key_len = show_key ? key.len : 0
+		.extras_len = FLAGS_LEN, .cas = key->elsewhere ? 0 : res->cas,
+		.key_len = show_key ? key->key.len : 0
 	};
 	uint8_t *p;
 
@@ -204,7 +205,7 @@ binary_render_hit(const struct command *c, struct kvp_slice key,
 	p = binary_put_head(out->dst, c, &h);
 	p = binary_put_u32(p, res->client_flags);
 	if (show_key)
-		p = wire_put(p, key.p, key.len);
+		p = wire_put(p, key->key.p, key->key.len);
 	binary_end(out, p);
 	if (value)
 		out->body = r->body;
@@ -257,7 +258,7 @@ binary_no_status(const struct command *c, enum result_status status)
 }
 
 static void
-binary_render_reply(const struct kvp_cmd *cmd, struct kvp_slice key,
+binary_render_reply(const struct kvp_cmd *cmd, const struct kvp_key *key,
     const struct kvp_reply *r, struct kvp_out *out)
 {
 	const struct command *c = command_peek(cmd);
@@ -271,7 +272,7 @@ binary_render_reply(const struct kvp_cmd *cmd, struct kvp_slice key,
 		binary_render_hit(c, key, r, out);
 		break;
 	case KVP_REPLY_MISS:
-		binary_render_miss(c, key, out);
+		binary_render_miss(c, key->key, out);
 		break;
 	case KVP_REPLY_STORED:
 		binary_render_yes(c, r, out);
@@ -305,7 +306,7 @@ binary_render(const struct memcached *m, struct kvp_cmd *cmd,
 	} else if (r == NULL)
 		binary_render_local(m, c, out);
 	else
-		binary_render_reply(cmd, key->key, r, out);
+		binary_render_reply(cmd, key, r, out);
 }
 
 /*

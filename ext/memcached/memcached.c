@@ -44,8 +44,7 @@ static const struct kvp_option memcached_options[N_OPTIONS] = {
 		    "auto is meta from memcached 1.6.18 on, else text",
 	},
 	[OPTION_BINARY_CAS] = {
-		.key = "binary_cas", .type = KVP_OPT_BOOL,
-		.flags = KVP_OPT_LATER, .def = "off",
+		.key = "binary_cas", .type = KVP_OPT_BOOL, .def = "off",
 		.text = "binary reads go to hosts, not hosts_read, "
 		    "and return their CAS",
 	},
@@ -106,6 +105,7 @@ memcached_open(const struct kvp_conf *conf, char *err, size_t room)
 	}
 	m->max_value = conf->max_value;
 	m->allow_flush = conf->allow_flush;
+	m->binary_cas = conf->value[OPTION_BINARY_CAS].num != 0;
 	m->client_proto =
 	    (enum client_proto)conf->value[OPTION_CLIENT_PROTO].num;
 	m->backend_proto =

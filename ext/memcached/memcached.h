@@ -35,6 +35,7 @@ struct memcached {
 	enum client_proto client_proto;
 	enum backend_proto backend_proto;
 	bool		 allow_flush;
+	bool		 binary_cas;	/* binary reads bring it */
 	size_t		 version_len;
 	char		 version[MEMCACHED_VERSION_MAX]; /* as clients see it */
 };
