@@ -283,6 +283,12 @@ backend_set_out(struct backend *b, bool out)
 {
 	b->stale = out && b->state == BACKEND_UP;
 	backend_probe(b);
+	if (out || b->state == BACKEND_UP)
+		return;
+	/* Another connection got through: requests may wait for this one. */
+	b->failing = false;
+	if (b->state == BACKEND_DOWN)
+		backend_connect(b);
 }
 
 /* No byte has come for too long: do not wait for it any more.  Nothing is

@@ -76,7 +76,8 @@ int	 backend_add(struct backend *b, struct leg *leg,
 	    const struct kvp_key *key, struct lease *src) MUST_CHECK;
 
 /* B's host is taken out, or put back.  While it is out, B closes what it has
- * when nothing is under way and connects anew: that is the probe. */
+ * when nothing is under way and connects anew: that is the probe.  When it is
+ * put back, B connects at once if it was waiting to. */
 void	 backend_set_out(struct backend *b, bool out);
 
 static inline uint64_t

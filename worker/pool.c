@@ -81,7 +81,8 @@ pool_new(struct service *svc)
 
 		backend_init(&p->backends[i], svc, h->addr, i / p->n_each,
 		    h->entry, i);
-		backend_set_out(&p->backends[i], h->state == SHM_HOST_OUT);
+		if (h->state == SHM_HOST_OUT)
+			backend_set_out(&p->backends[i], true);
 	}
 	return p;
 fail:
