@@ -573,7 +573,9 @@ backend_read_reply(struct backend *b)
 	n = b->svc->fn->decode(b->svc->ext, &b->conn, &leg->req->cmd, &key,
 	    leg->opaque, input_bytes(&b->in), b->in.len, &r);
 	if (!backend_reply_is_sane(b, n, &r)) {
-		legs_end(b, legs_take(b), KVP_FAIL_PROTOCOL);
+		leg = legs_take(b);
+		leg->was_sent = true;
+		legs_end(b, leg, KVP_FAIL_PROTOCOL);
 		backend_lose_desync(b, "closed, its reply made no sense");
 		return false;
 	}

@@ -7,11 +7,13 @@ loop (Kvproxy.tick).
 
 from harness.daemon import ASAN, BUILD, SLACK, Kvproxy, cpu_seconds, rss_bytes
 from harness.fake import FakeBackend
+from harness.load import Load
 from harness.net import (Client, Closed, free_port, freeze, is_refused, thaw,
                          wait_for)
+from harness.relay import Relay
 from harness.servers import Blackhole, Memcached, Nutcracker
 
 __all__ = ["ASAN", "BUILD", "SLACK", "Blackhole", "Client", "Closed",
-           "FakeBackend", "Kvproxy", "Memcached", "Nutcracker", "cpu_seconds",
-           "free_port", "freeze", "is_refused", "rss_bytes", "thaw",
-           "wait_for"]
+           "FakeBackend", "Kvproxy", "Load", "Memcached", "Nutcracker",
+           "Relay", "cpu_seconds", "free_port", "freeze", "is_refused",
+           "rss_bytes", "thaw", "wait_for"]

@@ -57,15 +57,22 @@ class Kvproxy:
     """The daemon in front of BACKENDS: ports, or objects that have one.
 
     CORE and SERVICE are more lines of [kvproxy] and [memcached], as keyword
-    arguments would be, MORE further sections.  Leaving the with block stops the daemon and checks
-    that it went well: exit 0, no worker lost, no sanitizer's report, no
-    shared segment left."""
+    arguments would be, MORE further sections.  BACKUP and READ are the hosts
+    of hosts_backup and hosts_read.  Leaving the with block stops the daemon
+    and checks that it went well: exit 0, no worker lost, no sanitizer's
+    report, no shared segment left."""
 
     def __init__(self, backends, core=None, service=None, workers=1,
-                 port=None, folder=None, program=PROGRAM, more=None):
+                 port=None, folder=None, program=PROGRAM, more=None,
+                 backup=None, read=None):
         self.port = port or free_port()
+        self.groups = {"group": backends}
         self.hosts = ["%s:%d" % (HOST, getattr(b, "port", b))
                       for b in backends]
+        if backup is not None:
+            self.groups["backups"] = backup
+        if read is not None:
+            self.groups["readers"] = read
         self.workers = workers
         self.program = program
         self.more = more or {}
@@ -96,14 +103,20 @@ class Kvproxy:
                  "pid_file": self.pid_file, "log_path": self.log}
         first.update(core)
         second = {"extension": "memcached.so", "hosts": "group"}
+        if "backups" in self.groups:
+            second["hosts_backup"] = "backups"
+        if "readers" in self.groups:
+            second["hosts_read"] = "readers"
         second.update(service)
         with open(self.ini, "w") as f:
             for name, keys in (("kvproxy", first), ("memcached", second)):
                 f.write("[%s]\n" % name)
                 f.writelines("%s=%s\n" % kv for kv in keys.items())
-            f.write("[group]\n")
-            f.writelines('%s="%d:50"\n' % (host, i + 1)
-                         for i, host in enumerate(self.hosts))
+            for name, backends in self.groups.items():
+                f.write("[%s]\n" % name)
+                f.writelines('%s:%d="%d:50"\n' % (
+                    HOST, getattr(b, "port", b), i + 1)
+                    for i, b in enumerate(backends))
             for name, keys in self.more.items():
                 f.write("[%s]\n" % name)
                 f.writelines("%s=%s\n" % kv for kv in keys.items())
@@ -226,6 +239,22 @@ class Kvproxy:
             c.send(b"status\r\n")
             return c.recv_until(b"async queue [") + c.recv_until(b"]\n\n")
         return self.control(ask).decode()
+
+    def state(self, backend):
+        """up, rejoining or out."""
+        return self.backend(backend, "state")
+
+    def wait_state(self, backend, state, timeout=10):
+        wait_for(lambda: self.state(backend) == state, timeout,
+                 "port %s to be %s" % (getattr(backend, "port", backend),
+                                       state))
+
+    def offline(self):
+        """The hosts that `status` lists as offline."""
+        text = self.status()
+        found = re.findall(r"^  - (\S+) \[offline\]$", text, re.M)
+        assert "All of offline hosts [%d] \n" % len(found) in text, text
+        return found
 
     def wait_connected(self, *backends):
         """Until every worker has a greeted connection to each of BACKENDS."""
