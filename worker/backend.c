@@ -334,7 +334,7 @@ backend_next_due_us(const struct backend *b)
 	uint64_t due = UINT64_MAX, wait;
 
 	if (b->due != NULL)
-		due = b->due->queued_us + backend_recv_timeout_us(b);
+		due = leg_asked_us(b->due) + backend_recv_timeout_us(b);
 	switch (b->state) {
 	case BACKEND_DOWN:
 		wait = b->since_us + (uint64_t)b->pause_ms * 1000;
@@ -375,14 +375,15 @@ backend_expire(struct backend *b)
 	uint64_t quiet;
 	struct leg *leg;
 
-	if (b->due == NULL || now - b->due->queued_us < timeout)
+	if (b->due == NULL || now - leg_asked_us(b->due) < timeout)
 		return;
 	quiet = MAX(backend_quiet_since_us(b), b->event_us);
 	if (now >= quiet + timeout) {
 		backend_event(b);
 		backend_warn(b, "does not answer in time");
 	}
-	while ((leg = b->due) != NULL && now - leg->queued_us >= timeout) {
+	while ((leg = b->due) != NULL &&
+	    now - leg_asked_us(leg) >= timeout) {
 		legs_next_due(b);
 		if (leg_is_copy(leg)) {
 			replica_too_late(leg);

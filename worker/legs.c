@@ -136,7 +136,8 @@ legs_add_again(struct backend *b, struct leg_queue *legs)
 	while ((leg = TAILQ_FIRST(legs)) != NULL) {
 		TAILQ_REMOVE(legs, leg, next);
 		key = leg_key(leg);
-		if (leg->abandoned)
+		if (leg->abandoned ||
+		    (leg_is_copy(leg) && !replica_may_go(b, leg)))
 			request_leg_free(&leg);
 		else if ((why = legs_encode(b, leg, &key, leg->body)) >= 0)
 			legs_end(b, leg, (enum kvp_fail)why);

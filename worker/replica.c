@@ -131,12 +131,12 @@ replica_make_repeatable(struct leg *leg)
  * Queues.
  */
 
-/* Has somebody emptied the host since LEG's copy was made? */
+/* Has somebody emptied B's host since what was asked for then? */
 static bool
-replica_is_flushed(const struct leg *leg, const struct backend *b)
+replica_is_flushed(const struct backend *b, uint64_t asked_us)
 {
 	return shm_host_last_us(b->w->birth->shm, b->entry,
-	    HOST_LAST_FLUSH_US) >= leg->req->copy->born_us;
+	    HOST_LAST_FLUSH_US) >= asked_us;
 }
 
 /* Its time to live goes on while it waits. */
@@ -154,6 +154,18 @@ replica_age(struct leg *leg)
 	copy->aged_s = waited_s;
 }
 
+bool
+replica_may_go(struct backend *b, struct leg *leg)
+{
+	if (!replica_is_flushed(b, leg->req->copy->asked_us)) {
+		replica_age(leg);
+		return true;
+	}
+	worker_count(b->w, COUNTER_COPIES_FLUSHED, 1);
+	replica_end(leg, true);
+	return false;
+}
+
 /* Give LEG to B.  -1: done; else why not, and LEG is the caller's. */
 static int
 replica_send(struct backend *b, struct leg *leg)
@@ -162,7 +174,6 @@ replica_send(struct backend *b, struct leg *leg)
 
 	if (b->n_copies >= REPLICA_WINDOW)
 		return KVP_FAIL_QUEUE_FULL;
-	replica_age(leg);
 	key = leg_key(leg);
 	return backend_add(b, leg, &key, leg->body);
 }
@@ -178,14 +189,11 @@ replica_pump(struct backend *b)
 		return;
 	waiting = &b->svc->replica->hosts[b->host].waiting;
 	while ((leg = TAILQ_FIRST(waiting)) != NULL) {
-		if (replica_is_flushed(leg, b)) {
-			TAILQ_REMOVE(waiting, leg, next);
-			worker_count(b->w, COUNTER_COPIES_FLUSHED, 1);
-			replica_end(leg, false);
+		TAILQ_REMOVE(waiting, leg, next);
+		if (!replica_may_go(b, leg)) {
 			request_leg_free(&leg);
 			continue;
 		}
-		TAILQ_REMOVE(waiting, leg, next);
 		if ((why = replica_send(b, leg)) < 0)
 			continue;
 		if (why == KVP_FAIL_QUEUE_FULL || why == KVP_FAIL_DOWN) {
@@ -264,7 +272,8 @@ replica_make(struct replica *r, const struct leg *leg,
 		return NULL;
 	}
 	*twin->req->copy = (struct copy){
-		.born_us = w->now_us, .bytes = bytes, .host = host
+		.asked_us = leg->queued_us, .born_us = w->now_us,
+		.bytes = bytes, .host = host
 	};
 	replica_set_gauge(r, 1, bytes);
 	worker_count(w, COUNTER_COPIES, 1);
@@ -343,6 +352,13 @@ replica_copy(struct replica *r, struct backend *b, const struct leg *leg,
 		return replica_stood_in(r, leg, sync);
 	if (reply == NULL)
 		worker_count(r->svc->w, COUNTER_COPIES_UNKNOWN, 1);
+	/* A flush_all that came behind the write is before its copy. */
+	if (replica_is_flushed(pool_backend(r->svc->pool, host, 0),
+	    leg->queued_us)) {
+		worker_count(r->svc->w, COUNTER_COPIES, 1);
+		worker_count(r->svc->w, COUNTER_COPIES_FLUSHED, 1);
+		return REPLICA_NOTHING;
+	}
 	twin = replica_make(r, leg, &cmd, host);
 	if (twin == NULL)
 		return sync ? replica_refuse(req, KVP_FAIL_BACKUP, host) :

@@ -20,6 +20,7 @@
 /* A copy's own, behind request.copy. */
 struct copy {
 	struct request	*sync_of;	/* who waits for it, or NULL */
+	uint64_t	 asked_us;	/* when its write was */
 	uint64_t	 born_us;
 	uint32_t	 aged_s;	/* taken off its time to live so far */
 	uint32_t	 bytes;
@@ -54,6 +55,10 @@ void	 replica_failed(struct leg *leg, enum kvp_fail why);
 /* LEG was sent and may have been done: what cannot be sent twice becomes a
  * delete. */
 void	 replica_make_repeatable(struct leg *leg);
+/* LEG is about to be sent to B, for the first time or again: its time to live
+ * is what is left of it.  False: a flush_all came after its write and the copy
+ * is at its end; LEG is not freed. */
+bool	 replica_may_go(struct backend *b, struct leg *leg);
 /* The time is over in which LEG's client waits for it. */
 void	 replica_too_late(struct leg *leg);
 /* B cannot be reached: its copies among LEGS wait here, before those that do
@@ -66,6 +71,13 @@ static inline bool
 leg_is_copy(const struct leg *leg)
 {
 	return leg->req->copy != NULL;
+}
+
+/* When whoever waits for LEG began to. */
+static inline uint64_t
+leg_asked_us(const struct leg *leg)
+{
+	return leg_is_copy(leg) ? leg->req->copy->asked_us : leg->queued_us;
 }
 
 #endif /* WORKER_REPLICA_H */

@@ -902,10 +902,11 @@ request_issue_every(struct request *req, const struct kvp_key *key,
 		if (req->cmd.flags & KVP_CMD_EMPTIES)
 			counter_set(&worker_host(svc->w, t.b->entry)[
 			    HOST_LAST_FLUSH_US], svc->w->now_us);
-
 		client_leg_begins(c, 0);
 		request_issue(req, &t, key, src);
 	}
+	/* What is asked from here on is later, in this turn too. */
+	svc->w->now_us++;
 }
 
 static void

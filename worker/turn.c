@@ -16,10 +16,11 @@ void
 turn_now(struct worker *w)
 {
 	struct timespec ts;
+	uint64_t now;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	w->now_us = (uint64_t)ts.tv_sec * 1000000 +
-	    (uint64_t)ts.tv_nsec / 1000;
+	now = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	w->now_us = MAX(w->now_us, now);
 }
 
 static void
