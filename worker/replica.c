@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "shared/log.h"
 #include "worker/backend.h"
 #include "worker/pool.h"
 #include "worker/route.h"
@@ -224,7 +225,8 @@ replica_take_back(struct backend *b, struct leg_queue *legs)
 	}
 }
 
-/* Drop what has waited for too long, and say how long the oldest has. */
+/* Drop what has waited for too long, send what may go, and say how long the
+ * oldest has waited. */
 static void
 replica_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 {
@@ -245,6 +247,9 @@ replica_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 			TAILQ_REMOVE(waiting, leg, next);
 			replica_give_up(leg, KVP_FAIL_TIMEOUT);
 		}
+		/* The queue may have been full of others' legs. */
+		replica_pump(pool_backend(r->svc->pool, i, 0));
+		leg = TAILQ_FIRST(waiting);
 		lag = MAX(lag, leg != NULL ? now - leg->req->copy->born_us :
 		    backend_copy_lag_us(pool_backend(r->svc->pool, i, 0)));
 	}
@@ -404,6 +409,9 @@ replica_free(struct replica **replica)
 	if (r == NULL)
 		return;
 	*replica = NULL;
+	if (r->n > 0)
+		log_warnx("worker %u: %llu copies for the backup are lost",
+		    r->svc->w->birth->slot, (unsigned long long)r->n);
 	worker_count(r->svc->w, COUNTER_COPIES_LOST, r->n);
 	replica_set_gauge(r, -(int64_t)r->n, -(int64_t)r->bytes);
 	ev_timer_stop(r->svc->w->loop, &r->timer);
