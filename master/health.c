@@ -8,7 +8,7 @@
 #define HEALTH_TICK_S	0.05		/* while some host is not up */
 #define HEALTH_STEADY	10		/* intervals up: it does not flap */
 #define HEALTH_HOLD_MAX_US UINT64_C(60000000)
-#define HEALTH_FLUSH_US	UINT64_C(1000000) /* then another worker is asked */
+#define HEALTH_FLUSH_US	UINT64_C(1000000) /* then ask another */
 
 struct health_host {
 	unsigned	 entry;

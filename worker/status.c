@@ -128,6 +128,7 @@ status_stats_totals(struct request *req, struct worker *w)
 	    ev_version_minor());
 	status_stat(req, "pointer_size", "%zu", 8 * sizeof(void *));
 	status_stat(req, "threads", "%u", shm_n_slots(shm));
+	status_stat(req, "hosts_generation", "%" PRIu64, shm_generation(shm));
 	status_stat(req, "cmd_get", "%" PRIu64,
 	    shm_sum(shm, COUNTER_KEYS_READ));
 	status_stat(req, "cmd_set", "%" PRIu64, shm_sum(shm, COUNTER_WRITES));
@@ -193,6 +194,10 @@ status_stats_workers(struct request *req, struct worker *w)
 		status_stat(req, name, "%" PRId64, (int64_t)slot->pid);
 		snprintf(name, sizeof(name), "%u:starts", i);
 		status_stat(req, name, "%" PRIu64, (uint64_t)slot->starts);
+		/* Of the hosts' states: what it goes by. */
+		snprintf(name, sizeof(name), "%u:hosts_generation", i);
+		status_stat(req, name, "%" PRIu64,
+		    (uint64_t)slot->seen_generation);
 		for (c = 0; c < COUNTER_N; c++) {
 			snprintf(name, sizeof(name), "%u:%s", i,
 			    counters_worker[c].name);

@@ -245,9 +245,14 @@ class Kvproxy:
         return self.backend(backend, "state")
 
     def wait_state(self, backend, state, timeout=10):
+        """Until it is so and all workers go by it."""
         wait_for(lambda: self.state(backend) == state, timeout,
                  "port %s to be %s" % (getattr(backend, "port", backend),
                                        state))
+        new = self.stat("hosts_generation")
+        wait_for(lambda: all(slot["hosts_generation"] >= new
+                             for slot in self.slots().values()),
+                 what="the workers to know")
 
     def offline(self):
         """The hosts that `status` lists as offline."""
