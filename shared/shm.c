@@ -440,6 +440,19 @@ shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts)
 }
 
 uint64_t
+shm_max(struct shm *shm, enum counter c)
+{
+	unsigned n = shm_n_slots(shm);
+	uint64_t most = 0, v;
+
+	for (unsigned i = 0; i < n; i++) {
+		v = counter_get(&shm_slot(shm, i)->counter[c]);
+		most = MAX(most, v);
+	}
+	return most;
+}
+
+uint64_t
 shm_sum(struct shm *shm, enum counter c)
 {
 	unsigned n = shm_n_slots(shm);

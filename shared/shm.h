@@ -99,7 +99,8 @@ enum shm_host_state shm_host_state(struct shm *shm, unsigned host);
 /* A dead worker's gauges back to 0. */
 void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
 
-/* Sums over all slots. */
+/* Of a counter over all slots: the sum, the largest. */
+uint64_t shm_max(struct shm *shm, enum counter c);
 uint64_t shm_sum(struct shm *shm, enum counter c);
 uint64_t shm_host_sum(struct shm *shm, unsigned host, enum host_counter c);
 /* When any worker had a good reply from HOST last, or was connected to it

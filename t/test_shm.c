@@ -108,6 +108,7 @@ shm_reader_sees_what_master_and_workers_write(void **state)
 	assert_int_equal(shm_host_sum(reader, 3, HOST_FAILED), 2);
 	counter_add(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 1);
 	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 8);
+	assert_int_equal(shm_max(reader, COUNTER_REQUESTS), 7);
 	shm_close(&reader);
 	assert_null(reader);
 	shm_close(&shm);

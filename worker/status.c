@@ -134,6 +134,8 @@ status_stats_totals(struct request *req, struct worker *w)
 	status_stat(req, "cmd_set", "%" PRIu64, shm_sum(shm, COUNTER_WRITES));
 	for (c = 0; c < COUNTER_N; c++)
 		status_stat(req, counters_worker[c].name, "%" PRIu64,
+		    c == COUNTER_COPIES_LAG_MS ?
+		    shm_max(shm, COUNTER_COPIES_LAG_MS) :
 		    shm_sum(shm, (enum counter)c));
 }
 
