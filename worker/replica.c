@@ -249,9 +249,11 @@ replica_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 		}
 		/* The queue may have been full of others' legs. */
 		replica_pump(pool_backend(r->svc->pool, i, 0));
-		leg = TAILQ_FIRST(waiting);
-		lag = MAX(lag, leg != NULL ? now - leg->req->copy->born_us :
+		/* What waits here is younger than what is under way. */
+		lag = MAX(lag,
 		    backend_copy_lag_us(pool_backend(r->svc->pool, i, 0)));
+		if ((leg = TAILQ_FIRST(waiting)) != NULL)
+			lag = MAX(lag, now - leg->req->copy->born_us);
 	}
 	counter_set(&r->svc->w->slot->counter[COUNTER_COPIES_LAG_MS],
 	    lag / 1000);
