@@ -326,10 +326,9 @@ def test_after_a_mixed_load_both_hold_the_same(pair, dialect):
                 make = mixed_binary if n % 3 == 2 else mixed
                 own = [b"c%dk%d" % (n, i) for i in range(8)]
                 keys += own if turn == 0 else []
-                c.send(b"".join(make(rng, rng.choice(own),
-                                     n == 3 and rng.random() < .2)
-                                for _ in range(50)))
-                settle(c, binary.request("noop") if n % 3 == 2 else b"mn\r\n")
+                settle(c, b"".join(make(rng, rng.choice(own),
+                                        n == 3 and rng.random() < .2)
+                                   for _ in range(50)))
         for c in clients:
             c.close()
         assert check_same(kv, primary, backup, keys) > 20
@@ -1052,6 +1051,30 @@ def test_the_backup_stands_in_and_is_read_when_the_primary_is_out(pair):
         kv.wait_state(backup, "out", 0.3 + SLACK)
         c.send(b"get k\r\n")
         expect_failure(c, primary)
+
+
+def test_nothing_overtakes_copies_that_wait():
+    """More copies than go to the backup at a time, and then their primary is
+    out: a write and a read that go to the backup itself stand behind all."""
+    n, gate = 1500, threading.Event()
+    with Memcached() as primary, FakeBackend() as fake, \
+            replicated(primary, fake, core=core(failover="backup",
+                                                recv_timeout=10000)) as kv, \
+            kv.client() as c:
+        fake.script = lambda conn, r: gate.wait(20) and None
+        for i in range(n):
+            c.ask(b"set k 0 0 4\r\n%04d\r\n" % i, b"STORED\r\n")
+        assert kv.stat("copies_queued") == n
+        primary.kill()
+        kv.wait_state(primary, "out", 0.3 + SLACK)
+        c.send(b"get k\r\nset k 0 0 3\r\nnew\r\n")
+        kv.tick()
+        gate.set()
+        c.expect(hit(b"k", b"%04d" % (n - 1)) + b"STORED\r\n")
+        copied(kv)
+        assert fake.store == {b"k": b"new"}
+        assert [r.body for r in fake.requests if r.is_store()] == \
+            [b"%04d" % i for i in range(n)] + [b"new"]
 
 
 def test_one_that_writes_reads_its_copy_from_the_read_group(pair):

@@ -1,5 +1,6 @@
 #include "worker/replica.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "shared/log.h"
@@ -173,23 +174,23 @@ replica_send(struct backend *b, struct leg *leg)
 {
 	struct kvp_key key;
 
-	if (b->n_copies >= REPLICA_WINDOW)
-		return KVP_FAIL_QUEUE_FULL;
 	key = leg_key(leg);
 	return backend_add(b, leg, &key, leg->body);
 }
 
-void
-replica_pump(struct backend *b)
+/* Give B what waits for it, while it has fewer than MOST copies.  -1: nothing
+ * waits any more; else why the first one does. */
+static int
+replica_pump_most(struct backend *b, unsigned most)
 {
 	struct leg_queue *waiting;
 	struct leg *leg;
 	int why;
 
-	if (b->svc->replica == NULL)
-		return;
 	waiting = &b->svc->replica->hosts[b->host].waiting;
 	while ((leg = TAILQ_FIRST(waiting)) != NULL) {
+		if (b->n_copies >= most)
+			return KVP_FAIL_QUEUE_FULL;
 		TAILQ_REMOVE(waiting, leg, next);
 		if (!replica_may_go(b, leg)) {
 			request_leg_free(&leg);
@@ -199,10 +200,26 @@ replica_pump(struct backend *b)
 			continue;
 		if (why == KVP_FAIL_QUEUE_FULL || why == KVP_FAIL_DOWN) {
 			TAILQ_INSERT_HEAD(waiting, leg, next);
-			break;
+			return why;
 		}
 		replica_give_up(leg, (enum kvp_fail)why);
 	}
+	return -1;
+}
+
+void
+replica_pump(struct backend *b)
+{
+	if (b->svc->replica != NULL)
+		(void)replica_pump_most(b, REPLICA_WINDOW);
+}
+
+int
+replica_clear_way(struct backend *b)
+{
+	if (LIKELY(b->svc->replica == NULL))
+		return -1;
+	return replica_pump_most(b, UINT_MAX);
 }
 
 void
@@ -324,7 +341,7 @@ replica_queue(struct replica *r, struct leg *twin, struct request *sync)
 	int why = KVP_FAIL_QUEUE_FULL;
 
 	twin->req->copy->sync_of = sync;
-	if (TAILQ_EMPTY(waiting))
+	if (TAILQ_EMPTY(waiting) && b->n_copies < REPLICA_WINDOW)
 		why = replica_send(b, twin);
 	if (why < 0)
 		return sync != NULL ? REPLICA_WAIT : REPLICA_NOTHING;

@@ -66,6 +66,9 @@ void	 replica_too_late(struct leg *leg);
 void	 replica_take_back(struct backend *b, struct leg_queue *legs);
 /* B takes legs: those that wait for it. */
 void	 replica_pump(struct backend *b);
+/* A leg that is no copy is about to be queued at B: have all that wait queued
+ * before it.  -1, or an enum kvp_fail that says why they cannot. */
+int	 replica_clear_way(struct backend *b) MUST_CHECK;
 
 static inline bool
 leg_is_copy(const struct leg *leg)

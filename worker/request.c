@@ -520,6 +520,8 @@ request_issue(struct request *req, const struct request_target *t,
 
 	if (b == NULL)
 		why = (int)t->why;
+	else if ((why = replica_clear_way(b)) >= 0)
+		;
 	else if ((leg = leg_new(req, index, key->key, t)) == NULL)
 		why = KVP_FAIL_MEMORY;
 	else if (req->svc->replica != NULL &&
