@@ -679,6 +679,16 @@ def test_an_idle_close_is_no_event():
         assert kv.backend(fake, "ejections") == 0
 
 
+def test_the_last_event_of_the_threshold_ejects_at_once():
+    """The master does not wait for failover_interval."""
+    with Memcached() as m, FakeBackend() as fake, \
+            Kvproxy([fake, m], core={"failover_interval": 30}) as kv:
+        kv.wait_connected(fake, m)
+        fake.stop()
+        kv.wait_state(fake, "out", SLACK)
+        assert kv.state(m) == "up"
+
+
 def test_events_of_all_workers_are_added_up():
     """Each of two workers has one; the threshold is two."""
     with Memcached() as m, FakeBackend() as fake, \

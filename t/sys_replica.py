@@ -140,15 +140,23 @@ EFFECTS = [
 ]
 
 
-def settle(c, request):
-    """Send REQUEST and wait until all of it was answered."""
-    if request[0] == binary.REQUEST:
-        c.send(request + binary.request("noop"))
-        while binary.recv(c).op != binary.OPCODES["noop"]:
-            pass
-    else:
-        c.send(request + b"mn\r\n")
+def ask(c, request):
+    """Send REQUEST, and behind it what is answered when all of it was."""
+    c.send(request + (binary.request("noop") if request[0] == binary.REQUEST
+                      else b"mn\r\n"))
+
+
+def answered(c, is_binary):
+    if not is_binary:
         c.recv_until(b"MN\r\n")
+        return
+    while binary.recv(c).op != binary.OPCODES["noop"]:
+        pass
+
+
+def settle(c, request):
+    ask(c, request)
+    answered(c, request[0] == binary.REQUEST)
 
 
 @pytest.fixture(scope="module", params=["meta", "text"])
@@ -326,9 +334,11 @@ def test_after_a_mixed_load_both_hold_the_same(pair, dialect):
                 make = mixed_binary if n % 3 == 2 else mixed
                 own = [b"c%dk%d" % (n, i) for i in range(8)]
                 keys += own if turn == 0 else []
-                settle(c, b"".join(make(rng, rng.choice(own),
-                                        n == 3 and rng.random() < .2)
-                                   for _ in range(50)))
+                ask(c, b"".join(make(rng, rng.choice(own),
+                                     n == 3 and rng.random() < .2)
+                                for _ in range(50)))
+            for n, c in enumerate(clients):
+                answered(c, n % 3 == 2)
         for c in clients:
             c.close()
         assert check_same(kv, primary, backup, keys) > 20
