@@ -28,6 +28,30 @@ test_say(struct kvp_conn *backend, const struct kvp_cmd *cmd,
 	*end = '\0';
 }
 
+/* May a copy that says this be sent twice, and is finding nothing no failure
+ * of it? */
+static unsigned
+test_copy_flags(const char *said)
+{
+	static const struct {
+		const char	*verb;
+		unsigned	 flags;
+	} rows[] = {
+		{ "set ", KVP_CMD_REPEATABLE },
+		{ "delete ", KVP_CMD_REPEATABLE | KVP_CMD_LENIENT },
+		{ "touch ", KVP_CMD_REPEATABLE | KVP_CMD_LENIENT },
+		{ "md ", KVP_CMD_REPEATABLE | KVP_CMD_LENIENT },
+	};
+	size_t i;
+
+	for (i = 0; i < LEN(rows); i++)
+		if (strncmp(said, rows[i].verb, strlen(rows[i].verb)) == 0)
+			return rows[i].flags;
+	/* ms is a set where it has no mode. */
+	return strncmp(said, "ms ", 3) == 0 && strstr(said, " M") == NULL ?
+	    KVP_CMD_REPEATABLE : 0;
+}
+
 /* Both are asked in BACKEND's dialect. */
 static void
 test_copy(struct kvp_conn *backend, const struct copy *row)
@@ -48,9 +72,9 @@ test_copy(struct kvp_conn *backend, const struct copy *row)
 	    row->reply != NULL ? &r : NULL, &copy);
 	if (any) {
 		assert_int_equal(copy.class, KVP_WRITE);
-		assert_int_equal(copy.flags, 0);
 		fn->age(rows_ext, &copy, row->waited_s);
 		test_say(backend, &copy, &req.key, got);
+		assert_int_equal(copy.flags, test_copy_flags(got));
 	}
 	rows_expect(got, row->copy != NULL ? row->copy : "", row->request);
 }
@@ -216,6 +240,68 @@ command_takes_the_wait_off_the_time_to_live(void **state)
 	test_copies(&rows_text, rows, LEN(rows));
 }
 
+/* What a stand-in is asked, for whom nothing may live longer than MOST. */
+static void
+command_limits_the_time_to_live_at_a_stand_in(void **state)
+{
+	static const struct {
+		const char	*request;
+		uint32_t	 most;
+		const char	*said;
+	} rows[] = {
+		{ "set k 0 0 0\r\n\r\n", 0, "set k 0 0 0" },
+		{ "set k 0 99 0\r\n\r\n", 0, "set k 0 99 0" },
+		{ "set k 0 0 0\r\n\r\n", 60, "set k 0 60 0" },
+		{ "set k 0 59 0\r\n\r\n", 60, "set k 0 59 0" },
+		{ "set k 0 60 0\r\n\r\n", 60, "set k 0 60 0" },
+		{ "set k 0 61 0\r\n\r\n", 60, "set k 0 60 0" },
+		{ "set k 0 -1 0\r\n\r\n", 60, "set k 0 -1 0" },
+		/* A date that has passed, and one to come. */
+		{ "set k 0 2592001 0\r\n\r\n", 60, "set k 0 2592001 0" },
+		{ "set k 0 2147483647 0\r\n\r\n", 60, "set k 0 60 0" },
+		/* What is longer would be a date itself. */
+		{ "set k 0 0 0\r\n\r\n", UINT32_MAX, "set k 0 2592000 0" },
+		{ "add k 0 0 0\r\n\r\n", 2, "add k 0 2 0" },
+		{ "replace k 0 9 0\r\n\r\n", 2, "replace k 0 2 0" },
+		{ "cas k 0 9 0 7\r\n\r\n", 2, "cas k 0 2 0 7" },
+		{ "touch k 0\r\n", 2, "touch k 2" },
+		{ "touch k 1\r\n", 2, "touch k 1" },
+		{ "gat 0 k\r\n", 2, "gat 2 k" },
+		{ "incr k 5\r\n", 2, "incr k 5" },
+		{ "delete k\r\n", 2, "delete k" },
+		{ "get k\r\n", 2, "get k" },
+	};
+	struct kvp_request req;
+	char got[ROWS_TEXT_MAX];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < LEN(rows); i++) {
+		rows_request(&rows_lines, rows[i].request, &req);
+		req.key.ttl_max = rows[i].most;
+		test_say(&rows_text, &req.cmd, &req.key, got);
+		rows_expect(got, rows[i].said, rows[i].request);
+	}
+}
+
+static void
+command_limits_a_copy_and_not_its_command(void **state)
+{
+	const struct command made = {
+		.op = COMMAND_INCR, .bits = COMMAND_VIVIFY | COMMAND_TIMED,
+		.exptime = 0, .vivify = 100
+	};
+	struct command copy;
+
+	(void)state;
+	assert_ptr_equal(command_limit(&made, 0, &copy), &made);
+	assert_ptr_equal(command_limit(&made, 5, &copy), &copy);
+	assert_int_equal(copy.exptime, 5);
+	assert_int_equal(copy.vivify, 5);
+	assert_int_equal(made.exptime, 0);
+	assert_int_equal(made.vivify, 100);
+}
+
 static void
 command_empties_a_host(void **state)
 {
@@ -291,6 +377,8 @@ main(void)
 		    command_deletes_the_copy_of_what_is_lost_or_unknown),
 		cmocka_unit_test(command_copies_what_meta_clients_do),
 		cmocka_unit_test(command_takes_the_wait_off_the_time_to_live),
+		cmocka_unit_test(command_limits_the_time_to_live_at_a_stand_in),
+		cmocka_unit_test(command_limits_a_copy_and_not_its_command),
 		cmocka_unit_test(command_empties_a_host),
 		cmocka_unit_test(memcached_names_its_options),
 		cmocka_unit_test(memcached_refuses_to_open_with_a_reason),
