@@ -22,14 +22,6 @@ FAIL = b"SERVER_ERROR "
 class Named(Kvproxy):
     """In front of HOSTS, addresses as the file is to have them."""
 
-    def __init__(self, hosts, **kwargs):
-        self.named = hosts
-        super().__init__([], **kwargs)
-
-    def write_ini(self, core, service):
-        self.hosts = self.named
-        super().write_ini(core, service)
-
     def count(self, host, counter):
         return self.stats("backends")["%s:%s" % (host, counter)]
 

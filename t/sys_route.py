@@ -17,13 +17,13 @@ class Grouped(Kvproxy):
     """With GROUPS: names and the lines they have."""
 
     def __init__(self, groups, **kwargs):
-        self.groups = groups
+        self.lists = groups
         super().__init__([free_port()], **kwargs)
 
     def write_ini(self, core, service):
         super().write_ini(core, service)
         with open(self.ini, "a") as f:
-            for name, lines in self.groups.items():
+            for name, lines in self.lists.items():
                 f.write("[%s]\n" % name)
                 f.writelines(line + "\n" for line in lines)
 

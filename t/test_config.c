@@ -1086,7 +1086,7 @@ static void
 config_warns_of_what_is_set_and_not_built(void **state)
 {
 	struct config *cfg = load("[kvproxy]\nslow_ms=1\n"
-	    SERVICE "motto=x\nproto=text\nhash_tag={}\nport=1\n" GROUP);
+	    SERVICE "motto=x\nproto=text\nlisten=::\nport=1\n" GROUP);
 	char want[1024];
 
 	(void)state;
@@ -1095,7 +1095,7 @@ config_warns_of_what_is_set_and_not_built(void **state)
 	snprintf(want, sizeof(want),
 	    "%s:2: [kvproxy] slow_ms: not built yet, has no effect\n"
 	    "%s:6: [s] motto: not built yet, has no effect\n"
-	    "%s:8: [s] hash_tag: not built yet, has no effect\n",
+	    "%s:8: [s] listen: not built yet, has no effect\n",
 	    path, path, path);
 	assert_string_equal(warnings, want);
 	config_free(&cfg);

@@ -3,6 +3,7 @@
  * "" is none.
  */
 #include "t/memcached_rows.h"
+#include "ext/memcached/command.h"
 
 static const struct kvp_ext *const fn = &kvp_extension;
 
@@ -170,7 +171,7 @@ command_copies_what_meta_clients_do(void **state)
 {
 	static const struct copy rows[] = {
 		{ "mg k v\r\n", "VA 1 O7\r\na\r\n", NULL, 0 },
-		{ "mg k T9 v\r\n", "VA 1 O7\r\na\r\n", "mg k T9 O7", 0 },
+		{ "mg k T9 v\r\n", "VA 1 O7\r\na\r\n", "touch k 9", 0 },
 		{ "mg k T9 v\r\n", "EN\r\n", NULL, 0 },
 		{ "mg k N9 v\r\n", "VA 0 O7 W\r\n\r\n", NULL, 0 },
 		{ "mg k R9 v\r\n", "VA 0 O7 W\r\n\r\n", NULL, 0 },

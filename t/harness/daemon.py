@@ -53,8 +53,16 @@ def is_alive(pid):
         return False
 
 
+def address(backend):
+    """BACKEND's, as the file has it: of a port, or what has one."""
+    if isinstance(backend, str):
+        return backend
+    return "%s:%d" % (HOST, getattr(backend, "port", backend))
+
+
 class Kvproxy:
-    """The daemon in front of BACKENDS: ports, or objects that have one.
+    """The daemon in front of BACKENDS: ports, objects that have one, or
+    addresses.
 
     CORE and SERVICE are more lines of [kvproxy] and [memcached], as keyword
     arguments would be, MORE further sections.  BACKUP and READ are the hosts
@@ -67,8 +75,7 @@ class Kvproxy:
                  backup=None, read=None):
         self.port = port or free_port()
         self.groups = {"group": backends}
-        self.hosts = ["%s:%d" % (HOST, getattr(b, "port", b))
-                      for b in backends]
+        self.hosts = [address(b) for b in backends]
         if backup is not None:
             self.groups["backups"] = backup
         if read is not None:
@@ -114,9 +121,8 @@ class Kvproxy:
                 f.writelines("%s=%s\n" % kv for kv in keys.items())
             for name, backends in self.groups.items():
                 f.write("[%s]\n" % name)
-                f.writelines('%s:%d="%d:50"\n' % (
-                    HOST, getattr(b, "port", b), i + 1)
-                    for i, b in enumerate(backends))
+                f.writelines('%s="%d:50"\n' % (address(b), i + 1)
+                             for i, b in enumerate(backends))
             for name, keys in self.more.items():
                 f.write("[%s]\n" % name)
                 f.writelines("%s=%s\n" % kv for kv in keys.items())
