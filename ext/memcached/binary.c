@@ -87,18 +87,9 @@ static struct command *
 binary_begin(const struct binary_packet *k, enum kvp_class class,
     enum command_op op, uint16_t bits)
 {
-	struct kvp_request *req = k->req;
-	struct command *c = command_of(&req->cmd);
+	struct command *c = command_begin(k->req, class, op, bits,
+	    CLIENT_BINARY);
 
-	/* Not the whole of it: its room is large. */
-	req->cmd = (struct kvp_cmd){ .class = (uint8_t)class };
-	req->key = (struct kvp_key){ .key = { NULL, 0 } };
-	req->keys = req->note = (struct kvp_slice){ NULL, 0 };
-	req->swallow = 0;
-	req->need = 0;
-	c->op = (uint8_t)op;
-	c->bits = bits;
-	c->dialect = CLIENT_BINARY;
 	c->opcode = k->p[AT_OPCODE];
 	memcpy(&c->opaque, k->p + AT_OPAQUE, sizeof(c->opaque));
 	return c;

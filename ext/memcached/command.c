@@ -11,6 +11,24 @@ enum {
 _Static_assert(NAME_MAX_SHOWN + 64 <= COMMAND_FAILURE_MAX,
     "a host's name and the longest reason fit");
 
+struct command *
+command_begin(struct kvp_request *req, enum kvp_class class,
+    enum command_op op, uint16_t bits, enum client_kind dialect)
+{
+	struct command *c = command_of(&req->cmd);
+
+	/* Not the whole of it: its room is large. */
+	req->cmd = (struct kvp_cmd){ .class = (uint8_t)class };
+	req->key = (struct kvp_key){ .key = { NULL, 0 } };
+	req->keys = req->note = (struct kvp_slice){ NULL, 0 };
+	req->swallow = 0;
+	req->need = 0;
+	c->op = (uint8_t)op;
+	c->bits = bits;
+	c->dialect = (uint8_t)dialect;
+	return c;
+}
+
 static void
 command_make(struct kvp_cmd *cmd, enum kvp_class class, enum command_op op)
 {

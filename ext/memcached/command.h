@@ -214,6 +214,10 @@ command_is_count(enum command_op op)
 	return op == COMMAND_INCR || op == COMMAND_DECR;
 }
 
+/* Begin REQ anew, with a command of DIALECT's to be filled in. */
+struct command *command_begin(struct kvp_request *req, enum kvp_class class,
+	    enum command_op op, uint16_t bits, enum client_kind dialect);
+
 /* C asks for F too, behind what it asks for already. */
 static inline void
 command_ask(struct command *c, enum command_field f)

@@ -8,19 +8,7 @@ struct command *
 text_begin(const struct text_line *line, enum kvp_class class,
     enum command_op op, uint16_t bits)
 {
-	struct kvp_request *req = line->req;
-	struct command *c = command_of(&req->cmd);
-
-	/* Not the whole of it: its room is large. */
-	req->cmd = (struct kvp_cmd){ .class = (uint8_t)class };
-	req->key = (struct kvp_key){ .key = { NULL, 0 } };
-	req->keys = req->note = (struct kvp_slice){ NULL, 0 };
-	req->swallow = 0;
-	req->need = 0;
-	c->op = (uint8_t)op;
-	c->bits = bits;
-	c->dialect = CLIENT_TEXT;
-	return c;
+	return command_begin(line->req, class, op, bits, CLIENT_TEXT);
 }
 
 ssize_t
