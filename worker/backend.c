@@ -8,6 +8,7 @@
 #include "worker/io.h"
 #include "worker/legs.h"
 #include "worker/replica.h"
+#include "worker/reply.h"
 #include "worker/resolve.h"
 
 enum {
@@ -390,7 +391,7 @@ backend_expire(struct backend *b)
 			continue;
 		}
 		counter_add(backend_count(b, HOST_TIMEOUTS), 1);
-		request_leg_failed(b, leg, KVP_FAIL_TIMEOUT);
+		reply_failed(b, leg, KVP_FAIL_TIMEOUT);
 	}
 }
 
@@ -592,7 +593,7 @@ backend_read_reply(struct backend *b)
 	early = leg->start + leg->size > b->sent;
 	input_eat(&b->in, (size_t)n);
 	b->swallow = r.swallow;
-	request_leg_replied(b, &leg, &r, b->in.lease);
+	reply_arrived(b, &leg, &r, b->in.lease);
 	if (r.flags & KVP_REPLY_FATAL)
 		backend_lose_desync(b,
 		    "closed, it did not understand a request");

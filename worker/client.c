@@ -5,6 +5,8 @@
 
 #include "shared/log.h"
 #include "worker/io.h"
+#include "worker/issue.h"
+#include "worker/order.h"
 #include "worker/pool.h"
 
 enum {
@@ -198,7 +200,7 @@ client_may_issue(const struct client *c)
 		return false;
 	if ((size_t)c->in_flight * c->value_len > 4 * most)
 		return false;
-	return c->feeding == NULL || request_has_room(c->feeding);
+	return c->feeding == NULL || order_has_room(c->feeding);
 }
 
 void
@@ -304,7 +306,7 @@ client_feed(struct client *c, unsigned budget)
 		    client_slice_is_in(key.key, room, sizeof(room)));
 		ASSERT(client_slice_is_in(key.body, keys.p, keys.len));
 		n++;
-		request_feed(c->feeding, &key, c->in.lease);
+		issue_feed(c->feeding, &key, c->in.lease);
 	}
 	if (c->feeding == NULL) {
 		input_eat(&c->in, c->feed_frame);
@@ -369,7 +371,7 @@ client_parse(struct client *c)
 	client_check_found(c, &found, n);
 	c->need = 0;
 	c->swallow = found.swallow;
-	c->feeding = request_start(c, &found, c->in.lease);
+	c->feeding = issue_start(c, &found, c->in.lease);
 	if (c->feeding == NULL) {
 		input_eat(&c->in, (size_t)n);
 		return true;

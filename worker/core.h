@@ -92,6 +92,17 @@ worker_host(struct worker *w, unsigned host)
 	return w->slot->host[host];
 }
 
+/* What was asked of the host has failed. */
+static inline void
+worker_host_failed(struct worker *w, unsigned host)
+{
+	counter_cell *cell = worker_host(w, host);
+
+	counter_add(&cell[HOST_FAILED], 1);
+	counter_add(&cell[HOST_CONTINUOUS], 1);
+	counter_set(&cell[HOST_LAST_FAILED_US], w->now_us);
+}
+
 /* Say REPORT to the master. */
 void	 worker_report(struct worker *w, enum worker_report report);
 /* Every backend has been tried once: serve.  Called by backend.c. */

@@ -2,6 +2,7 @@
 
 #include "worker/client.h"
 #include "worker/replica.h"
+#include "worker/reply.h"
 
 enum { LEGS_OUT_FIT = 16384 };		/* a segment of output */
 
@@ -89,9 +90,9 @@ legs_end(struct backend *b, struct leg *leg, enum kvp_fail why)
 	if (leg_is_copy(leg))
 		replica_failed(leg, why);
 	else if (!leg->abandoned)
-		request_leg_failed(b, leg, why);
+		reply_failed(b, leg, why);
 	else if (leg->was_sent)
-		request_leg_lost(b, leg);
+		reply_lost(b, leg);
 	request_leg_free(&leg);
 }
 

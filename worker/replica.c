@@ -5,6 +5,7 @@
 
 #include "shared/log.h"
 #include "worker/backend.h"
+#include "worker/order.h"
 #include "worker/pool.h"
 #include "worker/route.h"
 
@@ -64,7 +65,7 @@ replica_end(struct leg *leg, bool ok)
 	replica_set_gauge(r, -1, -(int64_t)copy->bytes);
 	copy->sync_of = NULL;
 	if (waiting != NULL)
-		request_copied(waiting, ok, copy->host);
+		order_copied(waiting, ok, copy->host);
 	if (r->n == 0)
 		worker_client_gone(r->svc->w);
 }
@@ -94,7 +95,7 @@ replica_too_late(struct leg *leg)
 
 	copy->sync_of = NULL;
 	if (waiting != NULL)
-		request_copied(waiting, false, copy->host);
+		order_copied(waiting, false, copy->host);
 }
 
 void

@@ -30,7 +30,7 @@ struct copy {
 /* What a write's client has to wait for. */
 enum replica_verdict {
 	REPLICA_NOTHING,	/* answer it */
-	REPLICA_WAIT,		/* request_copied will be called */
+	REPLICA_WAIT,		/* order_copied will be called */
 	REPLICA_REFUSED		/* not on both: req->why says which lacks it */
 };
 

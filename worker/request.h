@@ -5,12 +5,6 @@
  * is its part for one backend; a command of one key has one.  A request stays
  * until its client has been answered and its last leg has left its backend's
  * queue, so that a late reply can still be told from the next one.
- *
- * Answers go out in the order of the client's requests, and the items of a
- * multi-key answer in the order of its keys.  What comes too early is rendered
- * and kept.  The answer of a multi-key command goes out when it is whole, so
- * that a failure can take its place; one that outgrows client_buffer goes out
- * as far as it is, and a later failure takes the place of its end.
  */
 #ifndef WORKER_REQUEST_H
 #define WORKER_REQUEST_H
@@ -74,47 +68,28 @@ struct request {
 
 STAILQ_HEAD(request_queue, request);
 
-/* Start what C's parser found, with bytes that lie in SRC: issue its legs or
- * answer it.  Of a multi-key command only the request is made, and returned:
- * request_feed issues its keys.  Else NULL. */
-struct request *request_start(struct client *c,
-	    const struct kvp_request *found, struct lease *src);
+/* A request of CMD, the last of C's; C is NULL where nobody waits for it.  NOTE
+ * is copied.  NULL: out of memory. */
+struct request *request_new(struct service *svc, struct client *c,
+	    const struct kvp_cmd *cmd, struct kvp_slice note) MUST_CHECK;
+/* Free REQ when neither client nor leg has it any more, and nothing that its
+ * answer waits for. */
+void	 request_release(struct request *req);
+/* REQ, out of its client's queue, leaves it: answered, or the client is gone.
+ * Legs of it that are still out count no more. */
+void	 request_leave(struct request *req);
+/* C is going: its requests have no client any more. */
+void	 request_orphan_all(struct client *c);
 
-/* Issue REQ's next key.  With the last one, or when REQ fails, its client is
- * no more feeding it. */
-void	 request_feed(struct request *req, const struct kvp_key *key,
-	    struct lease *src);
-
-/* May REQ have one more leg, or must it wait for the order of its answer? */
-bool	 request_has_room(const struct request *req);
-
-/* The backend's: the leg is out of its queue and was answered with R, whose
- * bytes lie in SRC.  The leg is freed, or queued once more. */
-void	 request_leg_replied(struct backend *b, struct leg **leg,
-	    const struct kvp_reply *r, struct lease *src);
-/* The leg will not be answered in time; it stays in its queue. */
-void	 request_leg_failed(struct backend *b, struct leg *leg,
-	    enum kvp_fail why);
-/* One that failed before was sent, and its late reply will not come either. */
-void	 request_leg_lost(struct backend *b, const struct leg *leg);
-/* It is out of its queue; failed before. */
-void	 request_leg_free(struct leg **leg);
-
+/* A leg of REQ's part INDEX, with a copy of KEY.  NULL: out of memory. */
+struct leg *request_new_leg(struct request *req, uint32_t index,
+	    struct kvp_slice key) MUST_CHECK;
 /* A copy of what LEG did, to be filled in and queued: a leg whose request is
  * of CMD and shares LEG's body.  NULL: out of memory. */
 struct leg *request_new_copy(struct service *svc, const struct kvp_cmd *cmd,
 	    const struct leg *leg) MUST_CHECK;
-/* The copy that REQ has waited for is at HOST, or not (not OK). */
-void	 request_copied(struct request *req, bool ok, unsigned host);
-
-/* Empty those hosts of SVC that rejoin, where that is this worker's task. */
-void	 request_flush_rejoining(struct service *svc);
-
-/* C is going: its requests have no client any more. */
-void	 request_orphan_all(struct client *c);
-
-/* Move what is whole at the head of C's queue to its output. */
-void	 request_deliver(struct client *c);
+/* LEG is out of its queue, and was answered or failed before. */
+void	 request_leg_free(struct leg **leg);
 
 /* Seconds that what REQ writes to a stand-in may live, 0: any. */
 static inline uint32_t

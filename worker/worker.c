@@ -8,6 +8,7 @@
 #include "worker/backend.h"
 #include "worker/client.h"
 #include "worker/extload.h"
+#include "worker/issue.h"
 #include "worker/listener.h"
 #include "worker/pool.h"
 #include "worker/replica.h"
@@ -135,7 +136,7 @@ worker_look(struct worker *w)
 
 		if (pool_look(svc->pool))
 			route_look(svc->route);
-		request_flush_rejoining(svc);
+		issue_flush_rejoining(svc);
 	}
 	atomic_store_explicit(&w->slot->seen_generation, generation,
 	    memory_order_release);

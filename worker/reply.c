@@ -1,0 +1,180 @@
+#include "worker/reply.h"
+
+#include "worker/backend.h"
+#include "worker/client.h"
+#include "worker/issue.h"
+#include "worker/order.h"
+#include "worker/replica.h"
+
+/* What may wait for a client at the very most, in client_buffers. */
+enum { REPLY_UNREAD_MAX = 64 };
+
+/* The counter of a reply of this class, to a read or to what writes. */
+static enum counter
+reply_counter(enum kvp_reply_class class, bool read)
+{
+	switch (class) {
+	case KVP_REPLY_HIT:
+		return read ? COUNTER_HITS : COUNTER_STORED;
+	case KVP_REPLY_MISS:
+		return read ? COUNTER_MISSES : COUNTER_NOT_STORED;
+	case KVP_REPLY_STORED:
+		return COUNTER_STORED;
+	case KVP_REPLY_NOT_STORED:
+		return COUNTER_NOT_STORED;
+	default:
+		return COUNTER_REPLY_ERRORS;
+	}
+}
+
+static void
+reply_count(struct worker *w, const struct backend *b,
+    const struct leg *leg, const struct kvp_reply *r)
+{
+	counter_cell *host = worker_host(w, b->entry);
+
+	ASSERT(r->class <= KVP_REPLY_ERROR);
+	if (leg->abandoned)
+		worker_count(w, COUNTER_LATE_REPLIES, 1);
+	else if (leg->req->client != NULL)
+		worker_count(w, reply_counter(
+		    (enum kvp_reply_class)r->class,
+		    leg->req->cmd.class == KVP_READ), 1);
+	if (r->flags & KVP_REPLY_FAILED) {
+		if (!leg->abandoned)
+			worker_host_failed(w, b->entry);
+		return;
+	}
+	counter_set(&host[HOST_CONTINUOUS], 0);
+	counter_set(&host[HOST_EVENTS_IN_A_ROW], 0);
+	counter_set(&host[HOST_LAST_GOOD_US], w->now_us);
+	if (UNLIKELY(leg->req->is_rejoin) && r->class == KVP_REPLY_STORED) {
+		counter_set(&host[HOST_FLUSHED_US], w->now_us);
+		worker_report(w, WORKER_ALARM);
+	}
+}
+
+/* Has REQ's client asked for a change since? */
+static bool
+reply_change_follows(const struct request *req)
+{
+	while ((req = STAILQ_NEXT(req, next)) != NULL)
+		if (req->cmd.class == KVP_WRITE || req->cmd.class == KVP_EVERY)
+			return true;
+	return false;
+}
+
+/* True: the leg is asked again, and this reply forgotten. */
+static bool
+reply_follow(struct backend *b, struct leg *leg, const struct kvp_reply *r)
+{
+	struct service *svc = b->svc;
+	struct kvp_key key = leg_key(leg);
+	struct kvp_cmd next;
+	bool awaited = !leg->abandoned && leg->req->client != NULL &&
+	    !leg->req->whole;
+	unsigned what;
+
+	what = svc->fn->follow(svc->ext, &leg->req->cmd, &key, r, &next);
+	if (what & KVP_FOLLOW_ASIDE)
+		issue_aside(b, key.key, &next,
+		    awaited && (what & KVP_FOLLOW_HOLD) ? leg->req : NULL);
+	return (what & KVP_FOLLOW_AGAIN) != 0 && awaited &&
+	    !reply_change_follows(leg->req) && issue_again(b, leg);
+}
+
+/* Is there room for R, or is its client one that asked for a lot of large
+ * values before any of them was known to be large, and does not read them? */
+static bool
+reply_is_bearable(const struct request *req, const struct kvp_reply *r)
+{
+	const struct client *c = req->client;
+
+	return r->body.len < BUF_REF_MIN ||
+	    c->out.len + c->kept + r->body.len <=
+	    REPLY_UNREAD_MAX * (size_t)req->svc->cfg->client_buffer;
+}
+
+static void
+reply_drop(struct request *req, const struct backend *b)
+{
+	worker_count(b->w, COUNTER_FAIL_UNREAD, 1);
+	if (req->failed_host == UINT32_MAX) {
+		req->failed_host = b->host;
+		req->why = KVP_FAIL_UNREAD;
+	}
+	order_fail(req);
+}
+
+/* REQ's primary or its backup has not got what a client was to be told. */
+static void
+reply_refuse(struct request *req)
+{
+	worker_count(req->svc->w, COUNTER_FAIL_NO_HOST +
+	    (enum counter)req->why, 1);
+	order_fail(req);
+}
+
+/* LEG, which may write, was answered with R: what its client has to wait
+ * for. */
+static enum replica_verdict
+reply_replicate(struct backend *b, const struct leg *leg,
+    const struct kvp_reply *r)
+{
+	struct replica *replica = b->svc->replica;
+
+	if (LIKELY(replica == NULL) || leg->req->cmd.class != KVP_WRITE)
+		return REPLICA_NOTHING;
+	return replica_copy(replica, b, leg, r);
+}
+
+void
+reply_arrived(struct backend *b, struct leg **legp,
+    const struct kvp_reply *r, struct lease *src)
+{
+	struct leg *leg = *legp;
+	struct kvp_key key = leg_key(leg);
+	enum replica_verdict verdict;
+
+	if (UNLIKELY(leg_is_copy(leg))) {
+		reply_count(b->w, b, leg, r);
+		replica_replied(b, legp, r);
+		return;
+	}
+	if (UNLIKELY(r->flags & KVP_REPLY_FOLLOW) &&
+	    reply_follow(b, leg, r)) {
+		*legp = NULL;
+		return;
+	}
+	reply_count(b->w, b, leg, r);
+	verdict = reply_replicate(b, leg, r);
+	if (!leg->abandoned && order_end_part(leg->req, r->body.len)) {
+		if (UNLIKELY(verdict == REPLICA_WAIT))
+			order_hold(leg->req, &key, r, src);
+		else if (UNLIKELY(verdict == REPLICA_REFUSED))
+			reply_refuse(leg->req);
+		else if (reply_is_bearable(leg->req, r))
+			order_take_reply(leg->req, leg->index, &key, r, src);
+		else
+			reply_drop(leg->req, b);
+	}
+	request_leg_free(legp);
+}
+
+void
+reply_failed(struct backend *b, struct leg *leg, enum kvp_fail why)
+{
+	struct kvp_key key = leg_key(leg);
+
+	ASSERT(!leg->abandoned);
+	if (leg->was_sent)
+		reply_replicate(b, leg, NULL);
+	leg->abandoned = true;
+	order_part_failed(leg->req, leg->index, &key, b->host, why);
+}
+
+void
+reply_lost(struct backend *b, const struct leg *leg)
+{
+	reply_replicate(b, leg, NULL);
+}
