@@ -123,6 +123,7 @@ health_check_out(struct health *h, struct health_host *host)
 		health_put_back(h, host);
 		return;
 	}
+	host->back_us = h->now_us;	/* it takes writes: a failure is a flap */
 	health_set_state(h, host, SHM_HOST_REJOINING);
 	host->generation = shm_generation(h->shm) + 1;
 }

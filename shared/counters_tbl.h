@@ -86,7 +86,7 @@ X(COPIES_QUEUED, "copies_queued", GAUGE, "copies that wait for the backup")
 X(REQUESTS, "requests", TOTAL, "legs queued for the host") \
 X(FAILED, "failed", TOTAL, "legs that failed") \
 X(CONTINUOUS, "continuous", GAUGE, "legs failed since the last good reply") \
-X(LAST_GOOD_US, "last_good_us", GAUGE, \
+X(LAST_GOOD_US, "last_good_us", TOTAL, \
     "monotonic time of the last good reply") \
 X(LAST_FAILED_US, "last_failed_us", GAUGE, \
     "monotonic time of the last failed leg") \

@@ -1008,7 +1008,7 @@ binary_says_failures_to_the_quiet_too(void **state)
 	memset(name, 'h', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
 	sprintf(expected, "00 0086|||%.512s did not take the copy, "
-	    "the value is on the primary only|0", name);
+	    "only the primary has done it|0", name);
 	rows_check_failures(&packets, &longest, 1);
 }
 

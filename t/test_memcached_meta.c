@@ -873,7 +873,7 @@ meta_says_failures_to_the_quiet_too(void **state)
 		    "SERVER_ERROR no server for this key\r\n" },
 		{ "ma k q\r\n", KVP_FAIL_BACKUP, "h:1", "SERVER_ERROR h:1 "
 		    "did not take the copy, "
-		    "the value is on the primary only\r\n" },
+		    "only the primary has done it\r\n" },
 		{ "mg k t\r\n", KVP_FAIL_UNSUPPORTED, "h:1", "SERVER_ERROR "
 		    "h:1 cannot be asked this in its protocol\r\n" },
 		{ "ms k 65537 q\r\n", KVP_FAIL_DOWN, "h:1",

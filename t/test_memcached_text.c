@@ -433,7 +433,7 @@ text_says_who_failed_and_how(void **state)
 		    "SERVER_ERROR too many answers are left unread\r\n" },
 		{ "delete k\r\n", KVP_FAIL_BACKUP, "h:1", "SERVER_ERROR "
 		    "h:1 did not take the copy, "
-		    "the value is on the primary only\r\n" },
+		    "only the primary has done it\r\n" },
 		{ "flush_all\r\n", KVP_FAIL_DOWN, "a:1,b:2",
 		    "SERVER_ERROR a:1,b:2 cannot be reached\r\n" },
 		{ "delete k noreply\r\n", KVP_FAIL_DOWN, "h:1", "" },

@@ -15,7 +15,9 @@ enum {
 	BACKEND_PAUSE_MIN_MS = 50,	/* between tries, doubling */
 	BACKEND_YOUNG_US = 1000000,	/* a connection that dies before this */
 	BACKEND_YOUNG_MAX = 2,		/* more often in a row: slowly */
-	/* A lost packet is sent again after 200 ms at the earliest. */
+	/* A lost packet is sent again after 200 ms at the earliest, so that
+	 * one is no second event, and no reason to close. */
+	BACKEND_RESEND_US = 300000,
 	BACKEND_SILENT_MIN_US = 500000
 };
 
@@ -110,7 +112,8 @@ backend_add(struct backend *b, struct leg *leg, const struct kvp_key *key,
 	bool first = b->due == NULL;
 	int why;
 
-	if (b->failing)
+	/* Before the first greeting there is no dialect to encode in. */
+	if (b->failing || !b->greeted)
 		return KVP_FAIL_DOWN;
 	if (b->broken)
 		return KVP_FAIL_MEMORY;
@@ -176,8 +179,10 @@ backend_event(struct backend *b)
 	    b->event_us);
 	counter_add(&cell[HOST_EVENTS], 1);
 	counter_add(&cell[HOST_EVENTS_IN_A_ROW], 1);
-	if (shm_host_state(shm, b->entry) != SHM_HOST_OUT &&
-	    shm_host_events(shm, b->entry) >=
+	/* Out already: it must be greeted anew to be put back. */
+	if (shm_host_state(shm, b->entry) == SHM_HOST_OUT)
+		b->stale = b->state == BACKEND_UP;
+	else if (shm_host_events(shm, b->entry) >=
 	    (uint64_t)b->svc->cfg->failover_threshold)
 		worker_report(b->w, WORKER_ALARM);
 }
@@ -373,13 +378,13 @@ static void
 backend_expire(struct backend *b)
 {
 	uint64_t now = b->w->now_us, timeout = backend_recv_timeout_us(b);
-	uint64_t quiet;
+	uint64_t since = backend_quiet_since_us(b);
 	struct leg *leg;
 
 	if (b->due == NULL || now - leg_asked_us(b->due) < timeout)
 		return;
-	quiet = MAX(backend_quiet_since_us(b), b->event_us);
-	if (now >= quiet + timeout) {
+	if (now >= since + timeout && (b->event_us <= since ||
+	    now >= b->event_us + MAX(timeout, BACKEND_RESEND_US))) {
 		backend_event(b);
 		backend_warn(b, "does not answer in time");
 	}
@@ -447,6 +452,7 @@ backend_up(struct backend *b)
 
 	backend_set_state(b, BACKEND_UP);
 	b->failing = false;
+	b->greeted = true;
 	b->conn = b->greeting;
 	b->rx_us = b->w->now_us;
 	if (other)

@@ -33,6 +33,7 @@ struct backend {
 	enum backend_state state;
 	bool		 failing;	/* the last try failed: no queueing */
 	bool		 stale;		/* was made before the host went out */
+	bool		 greeted;	/* once at least: conn is valid */
 	bool		 settled;	/* was tried once */
 	bool		 dirty;		/* in w->dirty_backends */
 	bool		 blocked;	/* waits to be writable */

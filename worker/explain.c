@@ -233,6 +233,9 @@ explain_nowhere(const struct explain *e, unsigned host)
 	    explain_name(e, host), cfg->hosts->name);
 	if (cfg->failover == FAILOVER_NONE)
 		fprintf(e->out, " (failover = none)");
+	else if (cfg->failover == FAILOVER_REHASH)
+		fprintf(e->out, " and so are all others; it is to be emptied "
+		    "before it is read");
 	else if (route_backup(e->route, e->key) == POOL_NONE)
 		fprintf(e->out, " and the group is empty: [%s]",
 		    cfg->backup->name);

@@ -165,7 +165,8 @@ replica_may_go(struct backend *b, struct leg *leg)
 		return true;
 	}
 	worker_count(b->w, COUNTER_COPIES_FLUSHED, 1);
-	replica_end(leg, true);
+	/* The flush may have been refused, or done before what is copied. */
+	replica_end(leg, false);
 	return false;
 }
 
@@ -382,7 +383,8 @@ replica_copy(struct replica *r, struct backend *b, const struct leg *leg,
 	    leg->queued_us)) {
 		worker_count(r->svc->w, COUNTER_COPIES, 1);
 		worker_count(r->svc->w, COUNTER_COPIES_FLUSHED, 1);
-		return REPLICA_NOTHING;
+		return sync ? replica_refuse(req, KVP_FAIL_BACKUP, host) :
+		    REPLICA_NOTHING;
 	}
 	twin = replica_make(r, leg, &cmd, host);
 	if (twin == NULL)

@@ -14,6 +14,7 @@ struct route_group {
 struct route {
 	struct pool	*pool;		/* the service's */
 	enum config_failover failover;
+	bool		 flush;		/* what was out is emptied first */
 	struct route_group hosts, backup, read;
 	bool		 all_up;	/* no state has to be looked at */
 };
@@ -98,6 +99,7 @@ route_new(struct service *svc)
 		return NULL;
 	r->pool = svc->pool;
 	r->failover = (enum config_failover)svc->cfg->failover;
+	r->flush = svc->cfg->rejoin == REJOIN_FLUSH;
 	if (!route_group_init(&r->hosts, svc, svc->cfg->hosts) ||
 	    !route_group_init(&r->backup, svc, svc->cfg->backup) ||
 	    !route_group_init(&r->read, svc, svc->cfg->read)) {
@@ -185,7 +187,9 @@ route_around(const struct route *r, const struct kvp_cmd *cmd,
 		/* Where all are out, each is tried for its own keys. */
 		host = route_group_live(&r->hosts, key);
 		if (host == POOL_NONE)
-			return (struct route_choice){ ROUTE_OWNER, owner };
+			return (struct route_choice){ r->flush &&
+			    (cmd->flags & KVP_CMD_MISS_OK) != 0 ?
+			    ROUTE_NOWHERE : ROUTE_OWNER, owner };
 	} else if (r->failover == FAILOVER_BACKUP)
 		host = route_group_owner(&r->backup, key);
 	if (host == POOL_NONE || pool_state(r->pool, host) == SHM_HOST_OUT)

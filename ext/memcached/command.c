@@ -250,7 +250,7 @@ command_put_failure(uint8_t *p, enum kvp_fail why, const char *host)
 		[KVP_FAIL_UNSUPPORTED] = "cannot be asked this in its protocol",
 		[KVP_FAIL_UNREAD] = "too many answers are left unread",
 		[KVP_FAIL_BACKUP] = "did not take the copy, "
-		    "the value is on the primary only"
+		    "only the primary has done it"
 	};
 
 	/* Those that are no fault of the host's do not name it. */
