@@ -123,7 +123,8 @@ health_check_out(struct health *h, struct health_host *host)
 		health_put_back(h, host);
 		return;
 	}
-	host->back_us = h->now_us;	/* it takes writes: a failure is a flap */
+	/* It takes writes again, so that a failure from now on is a flap. */
+	host->back_us = h->now_us;
 	health_set_state(h, host, SHM_HOST_REJOINING);
 	host->generation = shm_generation(h->shm) + 1;
 }

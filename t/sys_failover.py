@@ -748,3 +748,65 @@ def test_E24_writes_behind_a_host_that_dies_are_done_once_or_fail():
         at_home = int(held(m, [key])[key])
         assert done == list(range(1, len(done) + 1))
         assert len(done) <= at_home <= len(done) + failed
+
+
+# Greetings
+
+
+def test_a_host_that_has_never_greeted_is_asked_nothing():
+    """A worker waits for it for two seconds at the most, then serves."""
+    with FakeBackend(on_accept=lambda conn: time.sleep(8)) as mute, \
+            Kvproxy([mute], core=core(connect_timeout=6000)) as kv:
+        time.sleep(2.5)
+        with kv.client() as c:
+            line = c.ask_line(b"get a\r\n")
+        assert line.startswith(FAIL)
+
+
+def test_E15_a_host_that_was_down_at_the_start_is_met_by_all_workers():
+    """One connection's greeting puts it back; others have greeted never."""
+    with Memcached() as m, Memcached() as other, Relay(m) as link:
+        link.cut()
+        with Kvproxy([link, other], workers=2,
+                     core=core(server_connections=2)) as kv:
+            kv.wait_state(link, "out")
+            pids = kv.worker_pids()
+            clients = [kv.client() for _ in range(8)]
+            link.mend()
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                for c in clients:
+                    c.send(b"get a\r\nget b\r\nget c\r\nget d\r\n")
+                    for _ in range(4):
+                        line = c.recv_line()
+                        assert line == b"END\r\n" or line.startswith(FAIL)
+            assert kv.state(link) == "up"
+            assert kv.worker_pids() == pids
+            for c in clients:
+                c.close()
+
+
+def test_E16_a_silence_while_a_host_is_out_does_not_keep_it_out():
+    """It is connected again and answers, but is held back: it flaps."""
+    with Memcached() as m, Relay(m) as link, \
+            Kvproxy([link], core=core(failover_interval=1)) as kv:
+        kv.wait_connected(link)
+
+        def poke():
+            with kv.client() as c:
+                c.ask_line(b"get k\r\n")
+
+        def cut():
+            link.cut()
+            wait_for(lambda: poke() or kv.state(link) == "out", 5)
+            link.mend()
+
+        cut()
+        kv.wait_state(link, "up")
+        cut()
+        wait_for(lambda: kv.backend(link, "connected") >= 1, 5)
+        link.stall()
+        poke()
+        time.sleep(.05)
+        link.mend()
+        kv.wait_state(link, "up", 10)
