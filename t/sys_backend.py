@@ -7,9 +7,9 @@ import pytest
 
 from harness import (SLACK, Blackhole, FakeBackend, Kvproxy, Memcached,
                      cpu_seconds, free_port, wait_for)
+from harness.text import FAIL, expect_failure, hit
 
 MIB = 1024 * 1024
-FAIL = b"SERVER_ERROR "
 WRITES = [b"set k 0 0 1\r\nx\r\n", b"add k 0 0 1\r\nx\r\n",
           b"replace k 0 0 1\r\nx\r\n", b"append k 0 0 1\r\nx\r\n",
           b"prepend k 0 0 1\r\nx\r\n", b"cas k 0 0 1 5\r\nx\r\n",
@@ -26,17 +26,6 @@ def dialect(request):
 def fake(dialect):
     with FakeBackend(dialect) as f:
         yield f
-
-
-def hit(key, value):
-    return b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (key, len(value), value)
-
-
-def expect_failure(client):
-    """One SERVER_ERROR line, and no more yet."""
-    line = client.recv_line()
-    assert line.startswith(FAIL), line
-    return line
 
 
 def check_served(kv, fake, client):

@@ -7,9 +7,9 @@ import pytest
 
 from harness import (ASAN, BUILD, Closed, FakeBackend, Kvproxy, Memcached,
                      cpu_seconds, rss_bytes, wait_for)
+from harness.text import FAIL
 
 MIB = 1024 * 1024
-FAIL = b"SERVER_ERROR "
 FAULTY = os.path.join(BUILD, "t", "fault_calls")
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from harness import (SLACK, FakeBackend, Kvproxy, Memcached, rss_bytes,
                      wait_for)
+from harness.text import FAIL
 
 MIB = 1024 * 1024
-FAIL = b"SERVER_ERROR "
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from harness import (SLACK, FakeBackend, Kvproxy, freeze, thaw, wait_for)
+from harness.text import FAIL, expect_failure, hit
 
 MIB = 1024 * 1024
-FAIL = b"SERVER_ERROR "
 
 
 @pytest.fixture(params=["meta", "text"])
@@ -22,17 +22,8 @@ def fake():
         yield f
 
 
-def hit(key, value):
-    return b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (key, len(value), value)
-
-
 def store(key, value):
     return b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value)
-
-
-def expect_failure(client):
-    line = client.recv_line()
-    assert line.startswith(FAIL), line
 
 
 def silent(key):

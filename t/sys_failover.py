@@ -8,8 +8,8 @@ import pytest
 
 from harness import (SLACK, FakeBackend, Kvproxy, Load, Memcached, Relay,
                      binary, wait_for)
+from harness.text import FAIL, expect_failure, hit
 
-FAIL = b"SERVER_ERROR "
 INTERVAL = 0.4
 TIMEOUT = 0.4	# more than a busy machine may stop a server for
 CORE = {"failover_interval": INTERVAL, "recv_timeout": int(TIMEOUT * 1000)}
@@ -17,17 +17,6 @@ CORE = {"failover_interval": INTERVAL, "recv_timeout": int(TIMEOUT * 1000)}
 
 def core(**more):
     return dict(CORE, **more)
-
-
-def hit(key, value):
-    return b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (key, len(value), value)
-
-
-def expect_failure(client, host=None):
-    line = client.recv_line()
-    assert line.startswith(FAIL), line
-    assert host is None or host.name.encode() in line, line
-    return line
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pytest
 
 from harness import FakeBackend, Kvproxy, Memcached, free_port, wait_for
 from harness.rows import Row, Table, all_cuts
+from harness.text import FAIL
 
 BAD = b"CLIENT_ERROR bad command line format\r\n"
 TOKEN = b"CLIENT_ERROR bad token in command line format\r\n"
@@ -26,7 +27,6 @@ MA_MODE = b"CLIENT_ERROR invalid mode for ma M token\r\n"
 INITIAL = b"CLIENT_ERROR invalid numeric initial value\r\n"
 DELTA = b"CLIENT_ERROR invalid numeric delta value\r\n"
 LARGE = b"SERVER_ERROR object too large for cache\r\n"
-FAIL = b"SERVER_ERROR "
 MN = b"MN\r\n"
 K250, K251 = b"k" * 250, b"k" * 251
 O31, O32 = b"O" + b"o" * 31, b"O" + b"o" * 32

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness import SLACK, FakeBackend, Kvproxy, free_port, names, wait_for
+from harness.text import FAIL
 
 try:
     names.enter()
@@ -16,7 +17,6 @@ except names.NoNamespace as e:
 pytestmark = pytest.mark.skipif(NO_NAMESPACE is not None,
                                 reason=str(NO_NAMESPACE))
 
-FAIL = b"SERVER_ERROR "
 
 
 class Named(Kvproxy):

@@ -11,24 +11,13 @@ import pytest
 
 from harness import (SLACK, FakeBackend, Kvproxy, Load, Memcached, Relay,
                      binary, wait_for)
+from harness.text import FAIL, expect_failure, hit
 
-FAIL = b"SERVER_ERROR "
 CORE = {"failover_interval": 0.3, "recv_timeout": 1000}
 
 
 def core(**more):
     return dict(CORE, **more)
-
-
-def hit(key, value):
-    return b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (key, len(value), value)
-
-
-def expect_failure(client, host=None):
-    line = client.recv_line()
-    assert line.startswith(FAIL), line
-    assert host is None or host.name.encode() in line, line
-    return line
 
 
 def held(server, keys):
