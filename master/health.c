@@ -9,6 +9,7 @@
 #define HEALTH_STEADY	10		/* intervals up: it does not flap */
 #define HEALTH_HOLD_MAX_US UINT64_C(60000000)
 #define HEALTH_FLUSH_US	UINT64_C(1000000) /* then ask another */
+#define HEALTH_WARN_US	UINT64_C(60000000) /* between two that say the same */
 
 struct health_host {
 	unsigned	 entry;
@@ -20,6 +21,7 @@ struct health_host {
 	uint64_t	 well_us;	/* since when it could return, 0: not */
 	uint64_t	 generation;	/* that says that it rejoins */
 	uint64_t	 asked_us;	/* when its flusher was */
+	uint64_t	 warned_us;	/* that it is not emptied; 0: not */
 };
 
 struct health {
@@ -73,6 +75,7 @@ health_put_back(struct health *h, struct health_host *host)
 	struct shm_host *sh = shm_host(h->shm, host->entry);
 
 	host->back_us = h->now_us;
+	host->warned_us = 0;
 	counter_add(&sh->returns, 1);
 	health_set_state(h, host, SHM_HOST_UP);
 	log_warnx("%s: in again", sh->name);
@@ -158,6 +161,18 @@ health_next_worker(const struct health *h, uint32_t last)
 	return SHM_NO_FLUSHER;
 }
 
+/* Reads of HOST are misses for as long as it cannot be emptied. */
+static void
+health_warn_not_emptied(struct health *h, struct health_host *host)
+{
+	if (host->warned_us != 0 && h->now_us - host->warned_us <
+	    HEALTH_WARN_US)
+		return;
+	host->warned_us = h->now_us;
+	log_warnx("%s: is not read, for it cannot be emptied (rejoin = flush): "
+	    "does it refuse flush_all?", shm_host(h->shm, host->entry)->name);
+}
+
 static void
 health_check_rejoining(struct health *h, struct health_host *host)
 {
@@ -172,6 +187,8 @@ health_check_rejoining(struct health *h, struct health_host *host)
 	if (is_asked ? h->now_us - host->asked_us < HEALTH_FLUSH_US :
 	    !health_all_know(h, host))
 		return;
+	if (is_asked)
+		health_warn_not_emptied(h, host);
 	sh->flusher = health_next_worker(h, sh->flusher);
 	host->asked_us = h->now_us;
 	h->asked = true;

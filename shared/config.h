@@ -135,8 +135,9 @@ bool	 config_claim(struct config *cfg, struct config_service *service,
 	    const struct config_option *options, size_t n, char *err)
 	    MUST_CHECK;
 
-/* After all claims: refuse unknown keys, and say through WARN which options
- * that are set will only work in a later version, a line each. */
+/* After all claims: refuse unknown keys, and say through WARN, a line each,
+ * which options that are set will only work in a later version and which hosts
+ * rejoin = flush does not empty. */
 bool	 config_finish(struct config *cfg, void (*warn)(const char *line),
 	    char *err) MUST_CHECK;
 

@@ -213,6 +213,40 @@ config_claim(struct config *cfg, struct config_service *service,
 	return true;
 }
 
+static bool
+config_service_has_addr(const struct config_group *group, unsigned addr)
+{
+	for (size_t i = 0; group != NULL && i < group->n_hosts; i++)
+		if (group->hosts[i].addr == addr)
+			return true;
+	return false;
+}
+
+/* A backup is never emptied, or copies would be lost: what SERVICE wants
+ * emptied must not be one. */
+static void
+config_service_warn_backups(const struct config *cfg,
+    const struct config_service *service, void (*warn)(const char *line))
+{
+	const struct config_group *g = service->hosts;
+	char line[CONFIG_ERR_MAX];
+
+	for (size_t i = 0; i < g->n_hosts; i++)
+		for (size_t j = 0; j < cfg->n_services; j++) {
+			const struct config_service *s = &cfg->services[j];
+
+			if (!config_service_has_addr(s->backup,
+			    g->hosts[i].addr))
+				continue;
+			config_fail(line, cfg->file, service->section, NULL,
+			    "rejoin = flush does not empty %s, which is in "
+			    "hosts_backup of [%s] too", g->hosts[i].name,
+			    s->name);
+			warn(line);
+			break;
+		}
+}
+
 bool
 config_finish(struct config *cfg, void (*warn)(const char *line), char *err)
 {
@@ -239,5 +273,9 @@ config_finish(struct config *cfg, void (*warn)(const char *line), char *err)
 			warn(line);
 		}
 	}
+	for (size_t i = 0; i < cfg->n_services; i++)
+		if (cfg->services[i].rejoin == REJOIN_FLUSH)
+			config_service_warn_backups(cfg, &cfg->services[i],
+			    warn);
 	return true;
 }

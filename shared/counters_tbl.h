@@ -72,7 +72,7 @@ X(COPIES_DROPPED, "copies_dropped", TOTAL, \
 X(COPIES_EXPIRED, "copies_expired", TOTAL, \
     "copies given up after async_timeout") \
 X(COPIES_FLUSHED, "copies_flushed", TOTAL, \
-    "copies dropped: a flush_all came after") \
+    "copies made deletes: a flush_all came after") \
 X(COPIES_UNCERTAIN, "copies_uncertain", TOTAL, \
     "copies that may have been done: the key is deleted instead") \
 X(COPIES_UNKNOWN, "copies_unknown", TOTAL, \

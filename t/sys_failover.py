@@ -399,13 +399,37 @@ def test_while_a_host_rejoins_it_takes_writes_and_its_reads_are_misses():
             c.ask(request % key, b"END\r\n")
         c.ask(b"mg %s v\r\n" % key, b"EN\r\n")
         assert kv.stat("rejoin_misses") == 4
+        # What depends on the old value finds none either.
+        before = len(fake.requests)
+        c.send(b"incr %s 1\r\nappend %s 0 0 1\r\nx\r\n" % (key, key))
         gate.set()
+        assert [c.recv_line() for _ in range(2)][1] == b"STORED\r\n"
+        assert [r.cmd for r in fake.requests[before:]
+                if r.key == key] == [b"md", b"ma", b"md", b"ms"]
+        fake.store.clear()
         kv.wait_state(fake, "up", SLACK)
         c.ask(b"get %s\r\n" % key, b"END\r\n")
         c.ask(b"set %s 0 0 3\r\nnew\r\nget %s\r\n" % (key, key),
               b"STORED\r\n" + hit(key, b"new"))
         flushes = [r for r in fake.requests if r.cmd == b"flush_all"]
         assert len(flushes) == 1
+
+
+def test_a_host_that_cannot_be_emptied_is_not_read_and_the_log_says_why():
+    with Memcached("-F") as m, Memcached() as other, Relay(m) as link, \
+            Kvproxy([link, other], core=core(rejoin="flush")) as kv, \
+            kv.client() as c:
+        kv.wait_connected(link, other)
+        key = spread(c, (m, other))[0][0]
+        link.cut()
+        kv.wait_state(link, "out", INTERVAL + SLACK)
+        link.mend()
+        kv.wait_state(link, "rejoining", 2 * INTERVAL + SLACK)
+        wait_for(lambda: "%s: is not read, for it cannot be emptied" %
+                 link.name in kv.logged())
+        assert kv.backend(link, "state") == "rejoining"
+        c.ask(b"get %s\r\nincr %s 1\r\n" % (key, key),
+              b"END\r\nNOT_FOUND\r\n")
 
 
 def test_E22_as_is_brings_back_what_was_there():

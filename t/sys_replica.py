@@ -683,6 +683,35 @@ def test_a_write_and_a_flush_all_in_one_go_leave_nothing_at_the_backup(pair):
 # Writes of unknown outcome
 
 
+def test_a_copy_older_than_a_refused_flush_all_is_a_delete():
+    """The primary keeps the new value, so the backup must not keep the old
+    one."""
+    with Memcached("-F") as primary, Memcached("-F") as backup, \
+            replicated(primary, backup) as kv, kv.client() as c:
+        c.ask(b"set k 0 0 3\r\nold\r\n", b"STORED\r\n")
+        copied(kv)
+        c.ask(b"set k 0 0 3\r\nnew\r\nflush_all\r\n",
+              b"STORED\r\nCLIENT_ERROR flush_all not allowed\r\n")
+        stats = copied(kv)
+        assert stats["copies_flushed"] == 1 and stats["copies_sent"] == 2
+        assert list(held(primary, [b"k"])) == [b"k"]
+        assert held(backup, [b"k"]) == {}
+
+
+def test_an_increment_of_a_counter_that_the_backup_lacks_makes_none(effects):
+    """Only one that makes the counter at the primary does."""
+    kv, primary, backup = effects
+    for request in (b"ma k N0 J1 D5\r\n",
+                    binary.count("incr", b"k", 5, 1, 0)):
+        prepare((primary, backup), None)
+        primary.ask(b"set k 0 0 1\r\n7\r\n", b"STORED\r\n")
+        with kv.client() as c:
+            settle(c, request)
+        copied(kv)
+        assert held(primary, [b"k"])[b"k"][1] == b"12"
+        assert held(backup, [b"k"]) == {}
+
+
 def test_a_write_of_unknown_outcome_deletes_at_the_backup():
     for how in ("dies", "lies"):
         def script(conn, r):
@@ -867,6 +896,33 @@ def test_sync_both_have_one_recv_timeout_in_all(plays):
         expect_failure(c, two.fake)
         assert time.monotonic() - late < 1.8	# else it would be 2
         assert time.monotonic() - begin >= 1.9
+
+
+def test_sync_behind_a_younger_copy_the_deadline_is_ones_own(plays):
+    """The other primary is faster, so its copy stands first in the queue."""
+    slow, two = plays
+    with FakeBackend() as fast, \
+            Kvproxy([slow.fake, fast], backup=[two.fake],
+                    core=core(recv_timeout=2000, failover_threshold=1000),
+                    service={"sync_str": '"+"', "hash_tag": "{}"}) as kv, \
+            kv.client() as c, kv.client() as younger:
+        kv.wait_connected(slow.fake, fast, two.fake)
+        keys = [b"+{%s}" % f.key(c) for f in (slow.fake, fast)]
+        # What c has written to find them has been copied.
+        copied(kv)
+        begin = time.monotonic()
+        c.send(b"set %s 0 0 1\r\nx\r\n" % keys[0])
+        wait_for(lambda: time.monotonic() > begin + 1.5)
+        younger.send(b"set %s 0 0 1\r\nx\r\n" % keys[1])
+        wait_for(lambda: two.waiting)
+        slow.let("yes")
+        expect_failure(c, two.fake)
+        assert 1.9 <= time.monotonic() - begin < 3
+        assert younger.is_quiet()
+        two.let("yes")
+        younger.expect(b"STORED\r\n")
+        two.let("yes")
+        copied(kv)
 
 
 def test_sync_a_copy_that_is_sent_again_in_time_is_a_yes(plays):

@@ -1102,6 +1102,24 @@ config_warns_of_what_is_set_and_not_built(void **state)
 }
 
 static void
+config_warns_of_hosts_that_are_never_emptied(void **state)
+{
+	struct config *cfg = load("[s]\nextension=e.so\nhosts=g\n"
+	    "hosts_backup=b\nrejoin=flush\n"
+	    "[g]\n127.0.0.1:1=\"1:1\"\n127.0.0.1:2=\"2:1\"\n"
+	    "[b]\n127.0.0.1:2=\"1:1\"\n127.0.0.1:3=\"2:1\"\n");
+	char want[1024];
+
+	(void)state;
+	assert_non_null(cfg);
+	assert_true(claim_and_finish(cfg));
+	snprintf(want, sizeof(want), "%s:1: [s]: rejoin = flush does not empty "
+	    "127.0.0.1:2, which is in hosts_backup of [s] too\n", path);
+	assert_string_equal(warnings, want);
+	config_free(&cfg);
+}
+
+static void
 config_usage_names_every_option_in_80_columns(void **state)
 {
 	const struct config_option *tables[2];
@@ -1162,6 +1180,7 @@ main(void)
 		CONFIG_TEST(config_refuses_more_addresses_than_fit),
 		CONFIG_TEST(config_gives_an_extension_its_values_and_defaults),
 		CONFIG_TEST(config_warns_of_what_is_set_and_not_built),
+		CONFIG_TEST(config_warns_of_hosts_that_are_never_emptied),
 		CONFIG_TEST(config_usage_names_every_option_in_80_columns),
 	};
 

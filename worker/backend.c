@@ -109,6 +109,7 @@ backend_add(struct backend *b, struct leg *leg, const struct kvp_key *key,
     struct lease *src)
 {
 	const struct config_service *cfg = b->svc->cfg;
+	uint64_t copy_due_us = b->copy_due_us;
 	bool first = b->due == NULL;
 	int why;
 
@@ -123,7 +124,7 @@ backend_add(struct backend *b, struct leg *leg, const struct kvp_key *key,
 	if ((why = legs_encode(b, leg, key, src)) >= 0)
 		return why;
 	counter_add(backend_count(b, HOST_REQUESTS), 1);
-	if (first)
+	if (first || b->copy_due_us != copy_due_us)
 		backend_arm(b);
 	backend_mark_dirty(b);
 	return -1;
@@ -341,6 +342,8 @@ backend_next_due_us(const struct backend *b)
 
 	if (b->due != NULL)
 		due = leg_asked_us(b->due) + backend_recv_timeout_us(b);
+	if (b->copy_due_us != 0)
+		due = MIN(due, b->copy_due_us);
 	switch (b->state) {
 	case BACKEND_DOWN:
 		wait = b->since_us + (uint64_t)b->pause_ms * 1000;
@@ -418,6 +421,7 @@ backend_on_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 	case BACKEND_CONNECTING:
 	case BACKEND_GREETING:
 		backend_expire(b);
+		legs_expire_copies(b);
 		if (b->w->now_us - b->since_us >= connect_us)
 			backend_connect_failed(b, b->state == BACKEND_GREETING ?
 			    "does not answer the greeting" :
@@ -432,6 +436,7 @@ backend_on_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 		if (b->state != BACKEND_UP || b->rx_more)
 			break;
 		backend_expire(b);
+		legs_expire_copies(b);
 		if (!TAILQ_EMPTY(&b->legs) &&
 		    b->w->now_us >= backend_silent_us(b))
 			backend_lose_silent(b);

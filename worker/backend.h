@@ -46,6 +46,8 @@ struct backend {
 	unsigned	 n_legs;
 	unsigned	 n_copies;	/* of these */
 	struct leg	*due;		/* the first that somebody waits for */
+	uint64_t	 copy_due_us;	/* no awaited copy is due before; 0:
+					 * there is none */
 	uint32_t	 opaque;	/* the next leg's */
 	uint64_t	 queued;	/* bytes ever queued and ever sent */
 	uint64_t	 sent;

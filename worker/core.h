@@ -105,6 +105,8 @@ worker_host_failed(struct worker *w, unsigned host)
 
 /* Say REPORT to the master. */
 void	 worker_report(struct worker *w, enum worker_report report);
+/* Where the master has changed some host's state, go by it from now on. */
+void	 worker_look_if_new(struct worker *w);
 /* Every backend has been tried once: serve.  Called by backend.c. */
 void	 worker_backend_settled(struct worker *w);
 /* A client or a copy is gone; the last one ends a drain. */

@@ -22,7 +22,8 @@ struct issue_target {
 
 static const struct kvp_slice issue_no_note = { NULL, 0 };
 
-/* Keep LEG's body, which lies in SRC, for its copy.  False: out of memory. */
+/* Keep LEG's body, which lies in SRC, for its copy; where SRC is much larger
+ * it would hold more than async_bytes counts.  False: out of memory. */
 static bool
 issue_keep_body(struct leg *leg, struct kvp_slice body, struct lease *src)
 {
@@ -30,7 +31,7 @@ issue_keep_body(struct leg *leg, struct kvp_slice body, struct lease *src)
 
 	if (body.len == 0)
 		return true;
-	if (src != NULL && body.len >= BUF_REF_MIN) {
+	if (src != NULL && body.len >= MAX(BUF_REF_MIN, src->cap / 2)) {
 		src->refs++;
 		leg->body = src;
 		leg->body_p = body.p;
@@ -109,6 +110,44 @@ issue_backend(const struct request *req, unsigned host)
 	return pool_backend(svc->pool, host, backup ? 0 : req->client->lane);
 }
 
+/* REQ, which is no client's, asks B alone, of KEY.  False: it cannot be asked,
+ * and REQ is freed. */
+static bool
+issue_alone(struct request *req, struct backend *b, const struct kvp_key *key)
+{
+	struct leg *leg = request_new_leg(req, 0, key->key);
+
+	if (leg == NULL) {
+		request_release(req);
+		return false;
+	}
+	if (backend_add(b, leg, key, NULL) < 0)
+		return true;
+	request_leg_free(&leg);
+	return false;
+}
+
+/* What REQ does depends on what B, which is to be emptied, still has of KEY:
+ * so it is emptied of that at once. */
+static void
+issue_delete_first(struct request *req, struct backend *b,
+    const struct kvp_key *key)
+{
+	const struct kvp_key bare = { .key = key->key };
+	struct service *svc = req->svc;
+	struct request *first;
+	struct kvp_cmd cmd;
+
+	if (!svc->fn->effect(svc->ext, &req->cmd, &bare, KVP_OUTCOME_UNKNOWN,
+	    NULL, &cmd))
+		return;
+	first = request_new(svc, NULL, &cmd, issue_no_note);
+	if (first == NULL)
+		return;
+	first->is_rejoin = true;
+	(void)issue_alone(first, b, &bare);
+}
+
 static void
 issue_key(struct request *req, const struct kvp_key *key,
     struct lease *src)
@@ -131,8 +170,12 @@ issue_key(struct request *req, const struct kvp_key *key,
 	if (choice.way == ROUTE_NOWHERE)
 		t.why = choice.host == POOL_NONE ? KVP_FAIL_NO_HOST :
 		    KVP_FAIL_DOWN;
-	else
+	else {
 		t.b = issue_backend(req, choice.host);
+		if (UNLIKELY(pool_state(svc->pool, choice.host) ==
+		    SHM_HOST_REJOINING))
+			issue_delete_first(req, t.b, key);
+	}
 	if (UNLIKELY(choice.way == ROUTE_STAND_IN)) {
 		t.stand_in = true;
 		limited = *key;
@@ -149,23 +192,6 @@ issue_feed(struct request *req, const struct kvp_key *key, struct lease *src)
 	if (req->n_issued + 1 == req->n_parts)
 		req->client->feeding = NULL;
 	issue_key(req, key, src);
-}
-
-/* REQ, which is no client's, asks B alone, of KEY.  False: it cannot be asked,
- * and REQ is freed. */
-static bool
-issue_alone(struct request *req, struct backend *b, const struct kvp_key *key)
-{
-	struct leg *leg = request_new_leg(req, 0, key->key);
-
-	if (leg == NULL) {
-		request_release(req);
-		return false;
-	}
-	if (backend_add(b, leg, key, NULL) < 0)
-		return true;
-	request_leg_free(&leg);
-	return false;
 }
 
 void

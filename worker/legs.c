@@ -22,6 +22,38 @@ legs_next_due(struct backend *b)
 	while (b->due != NULL && !leg_is_due(b->due));
 }
 
+/* An awaited copy was asked for before the legs that stand before it may have
+ * been: it comes due out of turn. */
+static void
+legs_note_copy_due(struct backend *b, const struct leg *leg)
+{
+	uint64_t due = leg_asked_us(leg) + backend_recv_timeout_us(b);
+
+	if (b->copy_due_us == 0 || due < b->copy_due_us)
+		b->copy_due_us = due;
+}
+
+void
+legs_expire_copies(struct backend *b)
+{
+	uint64_t timeout = backend_recv_timeout_us(b);
+	struct leg *leg;
+
+	if (b->copy_due_us == 0 || b->w->now_us < b->copy_due_us)
+		return;
+	b->copy_due_us = 0;
+	TAILQ_FOREACH(leg, &b->legs, next) {
+		if (!leg_is_copy(leg) || !leg_is_due(leg))
+			continue;
+		if (b->w->now_us - leg_asked_us(leg) >= timeout)
+			replica_too_late(leg);
+		else
+			legs_note_copy_due(b, leg);
+	}
+	if (b->due != NULL && !leg_is_due(b->due))
+		legs_next_due(b);
+}
+
 /* LEG is behind all others now. */
 static void
 legs_append(struct backend *b, struct leg *leg)
@@ -29,8 +61,12 @@ legs_append(struct backend *b, struct leg *leg)
 	TAILQ_INSERT_TAIL(&b->legs, leg, next);
 	b->n_legs++;
 	b->n_copies += leg_is_copy(leg);
-	if (b->due == NULL && leg_is_due(leg))
+	if (!leg_is_due(leg))
+		return;
+	if (b->due == NULL)
 		b->due = leg;
+	if (leg_is_copy(leg))
+		legs_note_copy_due(b, leg);
 }
 
 struct leg *
@@ -122,6 +158,7 @@ legs_clear(struct backend *b)
 	TAILQ_INIT(&b->legs);
 	b->n_legs = b->n_copies = 0;
 	b->due = NULL;
+	b->copy_due_us = 0;
 	b->queued = b->sent = 0;
 	chain_clear(&b->w->bufs, &b->out);
 }
@@ -136,9 +173,10 @@ legs_add_again(struct backend *b, struct leg_queue *legs)
 
 	while ((leg = TAILQ_FIRST(legs)) != NULL) {
 		TAILQ_REMOVE(legs, leg, next);
+		if (leg_is_copy(leg))
+			replica_freshen(b, leg);
 		key = leg_key(leg);
-		if (leg->abandoned ||
-		    (leg_is_copy(leg) && !replica_may_go(b, leg)))
+		if (leg->abandoned)
 			request_leg_free(&leg);
 		else if ((why = legs_encode(b, leg, &key, leg->body)) >= 0)
 			legs_end(b, leg, (enum kvp_fail)why);

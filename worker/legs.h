@@ -20,6 +20,9 @@ struct leg *legs_take(struct backend *b);
 /* b->due has been dealt with: on to the next one that somebody waits for. */
 void	 legs_next_due(struct backend *b);
 
+/* Tell those who wait for copies among b->legs whose time is over. */
+void	 legs_expire_copies(struct backend *b);
+
 /* Free a leg that is out of the queue and will not be answered; its request
  * fails for WHY, unless the leg was abandoned. */
 void	 legs_end(struct backend *b, struct leg *leg, enum kvp_fail why);

@@ -157,17 +157,31 @@ replica_age(struct leg *leg)
 	copy->aged_s = waited_s;
 }
 
-bool
-replica_may_go(struct backend *b, struct leg *leg)
+/* A flush_all came after LEG's write.  It may have been refused here or there,
+ * or have come before the write at the primary: only that the key is on
+ * neither is true of both in any case. */
+static void
+replica_make_flushed(struct leg *leg)
 {
-	if (!replica_is_flushed(b, leg->req->copy->asked_us)) {
-		replica_age(leg);
-		return true;
-	}
-	worker_count(b->w, COUNTER_COPIES_FLUSHED, 1);
-	/* The flush may have been refused, or done before what is copied. */
-	replica_end(leg, false);
-	return false;
+	struct request *req = leg->req;
+	struct kvp_key key = leg_key(leg);
+	struct kvp_cmd copy;
+
+	worker_count(req->svc->w, COUNTER_COPIES_FLUSHED, 1);
+	req->copy->flushed = true;
+	replica_too_late(leg);
+	if (req->svc->fn->effect(req->svc->ext, &req->cmd, &key,
+	    KVP_OUTCOME_UNKNOWN, NULL, &copy))
+		req->cmd = copy;
+}
+
+void
+replica_freshen(struct backend *b, struct leg *leg)
+{
+	if (!leg->req->copy->flushed &&
+	    replica_is_flushed(b, leg->req->copy->asked_us))
+		replica_make_flushed(leg);
+	replica_age(leg);
 }
 
 /* Give LEG to B.  -1: done; else why not, and LEG is the caller's. */
@@ -194,10 +208,7 @@ replica_pump_most(struct backend *b, unsigned most)
 		if (b->n_copies >= most)
 			return KVP_FAIL_QUEUE_FULL;
 		TAILQ_REMOVE(waiting, leg, next);
-		if (!replica_may_go(b, leg)) {
-			request_leg_free(&leg);
-			continue;
-		}
+		replica_freshen(b, leg);
 		if ((why = replica_send(b, leg)) < 0)
 			continue;
 		if (why == KVP_FAIL_QUEUE_FULL || why == KVP_FAIL_DOWN) {
@@ -378,18 +389,18 @@ replica_copy(struct replica *r, struct backend *b, const struct leg *leg,
 		return replica_stood_in(r, leg, sync);
 	if (reply == NULL)
 		worker_count(r->svc->w, COUNTER_COPIES_UNKNOWN, 1);
-	/* A flush_all that came behind the write is before its copy. */
-	if (replica_is_flushed(pool_backend(r->svc->pool, host, 0),
-	    leg->queued_us)) {
-		worker_count(r->svc->w, COUNTER_COPIES, 1);
-		worker_count(r->svc->w, COUNTER_COPIES_FLUSHED, 1);
-		return sync ? replica_refuse(req, KVP_FAIL_BACKUP, host) :
-		    REPLICA_NOTHING;
-	}
 	twin = replica_make(r, leg, &cmd, host);
 	if (twin == NULL)
 		return sync ? replica_refuse(req, KVP_FAIL_BACKUP, host) :
 		    REPLICA_NOTHING;
+	/* A flush_all that came behind the write is before its copy. */
+	if (replica_is_flushed(pool_backend(r->svc->pool, host, 0),
+	    leg->queued_us)) {
+		replica_make_flushed(twin);
+		(void)replica_queue(r, twin, NULL);
+		return sync ? replica_refuse(req, KVP_FAIL_BACKUP, host) :
+		    REPLICA_NOTHING;
+	}
 	return replica_queue(r, twin, sync ? req : NULL);
 }
 

@@ -25,6 +25,8 @@ struct copy {
 	uint32_t	 aged_s;	/* taken off its time to live so far */
 	uint32_t	 bytes;
 	unsigned	 host;		/* in the pool */
+	bool		 flushed;	/* it is a delete, for it is older than
+					 * a flush_all */
 };
 
 /* What a write's client has to wait for. */
@@ -56,9 +58,9 @@ void	 replica_failed(struct leg *leg, enum kvp_fail why);
  * delete. */
 void	 replica_make_repeatable(struct leg *leg);
 /* LEG is about to be sent to B, for the first time or again: its time to live
- * is what is left of it.  False: a flush_all came after its write and the copy
- * is at its end; LEG is not freed. */
-bool	 replica_may_go(struct backend *b, struct leg *leg);
+ * is what is left of it, and where a flush_all came after its write it is a
+ * delete. */
+void	 replica_freshen(struct backend *b, struct leg *leg);
 /* The time is over in which LEG's client waits for it. */
 void	 replica_too_late(struct leg *leg);
 /* B cannot be reached: its copies among LEGS wait here, before those that do

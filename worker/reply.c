@@ -48,7 +48,8 @@ reply_count(struct worker *w, const struct backend *b,
 	counter_set(&host[HOST_CONTINUOUS], 0);
 	counter_set(&host[HOST_EVENTS_IN_A_ROW], 0);
 	counter_set(&host[HOST_LAST_GOOD_US], w->now_us);
-	if (UNLIKELY(leg->req->is_rejoin) && r->class == KVP_REPLY_STORED) {
+	if (UNLIKELY(leg->req->is_rejoin) &&
+	    leg->req->cmd.class == KVP_EVERY && r->class == KVP_REPLY_STORED) {
 		counter_set(&host[HOST_FLUSHED_US], w->now_us);
 		worker_report(w, WORKER_ALARM);
 	}
@@ -123,7 +124,8 @@ reply_replicate(struct backend *b, const struct leg *leg,
 {
 	struct replica *replica = b->svc->replica;
 
-	if (LIKELY(replica == NULL) || leg->req->cmd.class != KVP_WRITE)
+	if (LIKELY(replica == NULL) || leg->req->cmd.class != KVP_WRITE ||
+	    leg->req->is_rejoin)
 		return REPLICA_NOTHING;
 	return replica_copy(replica, b, leg, r);
 }

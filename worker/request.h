@@ -53,7 +53,8 @@ struct request {
 	uint32_t	 n_issued;	/* of these: given to a backend */
 	uint32_t	 n_ended;	/* answered or failed */
 	uint32_t	 n_rendered;	/* in order */
-	bool		 is_rejoin;	/* empties a host that rejoins */
+	bool		 is_rejoin;	/* empties a host that rejoins, of all
+					 * or of one key */
 	bool		 whole;		/* the answer is, but is held */
 	bool		 done;		/* it is, and may go out */
 	bool		 committed;	/* part of it went out */

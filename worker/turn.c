@@ -107,6 +107,7 @@ turn_on_check(struct ev_loop *loop, ev_check *ev, int revents)
 	(void)revents;
 	turn_now(w);
 	w->flushed_us = w->now_us;
+	worker_look_if_new(w);
 }
 
 /* Its being active is what keeps the loop from sleeping. */

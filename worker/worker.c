@@ -142,6 +142,17 @@ worker_look(struct worker *w)
 	    memory_order_release);
 }
 
+/* The order to look may still be under way, while another worker has obeyed:
+ * what a client asks of both must not meet two states of a host. */
+void
+worker_look_if_new(struct worker *w)
+{
+	if (UNLIKELY(shm_generation(w->birth->shm) !=
+	    atomic_load_explicit(&w->slot->seen_generation,
+	    memory_order_relaxed)))
+		worker_look(w);
+}
+
 /* Be the worker of a slot that has none, too, until it has one again. */
 static void
 worker_adopt(struct worker *w, unsigned slot)

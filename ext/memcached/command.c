@@ -118,9 +118,10 @@ command_effect_op(const struct command *c, const struct kvp_reply *r)
 	}
 }
 
-/* What of C the copy does alike. */
+/* What of C, which was answered with R, the copy does alike. */
 static void
-command_copy(struct command *copy, const struct command *c)
+command_copy(struct command *copy, const struct command *c,
+    const struct kvp_reply *r)
 {
 	static const uint16_t kept[COMMAND_N_OPS] = {
 		[COMMAND_DELETE] = COMMAND_INVALIDATE | COMMAND_TIMED,
@@ -129,6 +130,10 @@ command_copy(struct command *copy, const struct command *c)
 	};
 
 	copy->bits = c->bits & kept[copy->op];
+	/* A backup that lacks a counter must not begin one of its own. */
+	if (command_is_count((enum command_op)copy->op) &&
+	    result_peek(r)->number != c->initial)
+		copy->bits &= (uint16_t)~COMMAND_VIVIFY;
 	/* It must not win a recache token that it cannot use. */
 	if (copy->op == COMMAND_TOUCH)
 		copy->bits |= COMMAND_CLASSIC;
@@ -166,7 +171,7 @@ command_effect(const struct kvp_cmd *cmd, enum kvp_outcome outcome,
 		copy->flags |= KVP_CMD_LENIENT;
 	/* A delete in another command's place is one and no more. */
 	if (op == (enum command_op)c->op ? !gone : op != COMMAND_DELETE)
-		command_copy(command_of(copy), c);
+		command_copy(command_of(copy), c, r);
 	return true;
 }
 
