@@ -127,52 +127,84 @@ config_find_section(const struct config_file *file, const char *name)
 	return NULL;
 }
 
-/* All bytes of the file at PATH, NULL with a reason in ERR.  *LEN is at most
- * CONFIG_FILE_MAX; the caller frees. */
-static char *
-config_slurp(const struct config_file *file, size_t *len, char *err)
+/* PATH's reason, from errno. */
+static int
+config_snapshot_fail(const char *path, const char *why, char *err)
 {
-	const size_t room = CONFIG_FILE_MAX + 1;
-	char *text = NULL;
-	struct stat st;
+	const struct config_file file = { .path = path };
+
+	config_fail(err, &file, NULL, NULL, "%s",
+	    why != NULL ? why : strerror(errno));
+	return -1;
+}
+
+/* All bytes of FD to the memory TO.  -1: ERR says why not. */
+static int
+config_snapshot_copy(const char *path, int fd, int to, char *err)
+{
+	char buf[64 * 1024];
+	size_t len = 0;
 	ssize_t n;
-	int fd;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0) {
+		len += (size_t)n;
+		if (len > CONFIG_FILE_MAX)
+			return config_snapshot_fail(path,
+			    "is longer than 1 MiB", err);
+		if (write(to, buf, (size_t)n) != n)
+			return config_snapshot_fail(path, NULL, err);
+	}
+	if (n == -1 || fcntl(to, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW |
+	    F_SEAL_SHRINK | F_SEAL_SEAL) == -1)
+		return config_snapshot_fail(path, NULL, err);
+	return to;
+}
+
+int
+config_snapshot(const char *path, char *err)
+{
+	int fd, memory, rc = -1;
+	struct stat st;
 
 	/* A FIFO that nobody writes must not hold us up. */
-	fd = open(file->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (fd == -1 || fstat(fd, &st) == -1) {
-		config_fail(err, file, NULL, NULL, "%s", strerror(errno));
-		goto fail;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		config_fail(err, file, NULL, NULL, "%s", S_ISDIR(st.st_mode) ?
-		    "is a directory" : "is not a regular file");
-		goto fail;
-	}
-	text = malloc(room);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd == -1)
+		return config_snapshot_fail(path, NULL, err);
+	memory = memfd_create("kvproxy.ini", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (memory == -1 || fstat(fd, &st) == -1)
+		config_snapshot_fail(path, NULL, err);
+	else if (!S_ISREG(st.st_mode))
+		config_snapshot_fail(path, S_ISDIR(st.st_mode) ?
+		    "is a directory" : "is not a regular file", err);
+	else
+		rc = config_snapshot_copy(path, fd, memory, err);
+	if (rc == -1 && memory != -1)
+		close(memory);
+	close(fd);
+	return rc;
+}
+
+/* All bytes of the snapshot FD, NULL with a reason in ERR; the caller frees.
+ * It is not read through its offset, which others share. */
+static char *
+config_slurp(const struct config_file *file, int fd, size_t *len, char *err)
+{
+	char *text = malloc(CONFIG_FILE_MAX + 1);
+	ssize_t n = 0;
+
 	if (text == NULL) {
 		config_fail(err, file, NULL, NULL, "out of memory");
-		goto fail;
+		return NULL;
 	}
-	for (*len = 0; *len < room; *len += (size_t)n) {
-		n = read(fd, text + *len, room - *len);
-		if (n == -1) {
-			config_fail(err, file, NULL, NULL, "%s",
-			    strerror(errno));
-			goto fail;
-		}
-		if (n == 0)
+	for (*len = 0; *len <= CONFIG_FILE_MAX; *len += (size_t)n) {
+		n = pread(fd, text + *len, CONFIG_FILE_MAX + 1 - *len,
+		    (off_t)*len);
+		if (n <= 0)
 			break;
 	}
-	if (*len == room) {
-		config_fail(err, file, NULL, NULL, "is longer than 1 MiB");
-		goto fail;
-	}
-	close(fd);
-	return text;
-fail:
-	if (fd != -1)
-		close(fd);
+	if (n == 0)
+		return text;
+	config_fail(err, file, NULL, NULL, "%s", strerror(errno));
 	free(text);
 	return NULL;
 }
@@ -428,9 +460,9 @@ config_read_values(struct config_walk *walk, int fd)
 	return true;
 }
 
-/* Fill FILE's sections and entries. */
+/* Fill FILE's sections and entries from the snapshot SHOT. */
 static bool
-config_read(struct config_file *file, char *err)
+config_read(struct config_file *file, int shot, char *err)
 {
 	struct config_walk walk = { .file = file, .err = err };
 	char *text = NULL;
@@ -449,7 +481,7 @@ config_read(struct config_file *file, char *err)
 		config_fail(err, file, NULL, NULL, "%s", strerror(errno));
 		goto done;
 	}
-	text = config_slurp(file, &len, err);
+	text = config_slurp(file, shot, &len, err);
 	if (text == NULL || !config_walk_lines(&walk, text, len))
 		goto done;
 	if (fflush(walk.out) == EOF) {
@@ -489,15 +521,32 @@ config_new(const char *path, char *err)
 }
 
 struct config *
-config_load(const char *path, const char *prefix, char *err)
+config_parse(int fd, const char *path, const char *prefix,
+    const struct config_lookup *lookup, char *err)
 {
 	struct config *cfg = config_new(path, err);
 
 	if (cfg == NULL)
 		return NULL;
-	if (!config_read(cfg->file, err) ||
+	cfg->file->lookup = lookup;
+	if (!config_read(cfg->file, fd, err) ||
 	    !config_service_make_all(cfg, prefix, err))
 		config_free(&cfg);
+	else
+		cfg->file->lookup = NULL;
+	return cfg;
+}
+
+struct config *
+config_load(const char *path, const char *prefix, char *err)
+{
+	struct config *cfg;
+	int fd = config_snapshot(path, err);
+
+	if (fd == -1)
+		return NULL;
+	cfg = config_parse(fd, path, prefix, NULL, err);
+	close(fd);
 	return cfg;
 }
 
@@ -506,12 +555,16 @@ config_load_core(const char *path, const char *prefix)
 {
 	char err[CONFIG_ERR_MAX];
 	struct config *cfg = config_new(path, err);
+	int fd;
 
 	if (cfg == NULL)
 		return NULL;
 	cfg->file->is_lenient = true;
-	if (!config_read(cfg->file, err))
+	fd = config_snapshot(path, err);
+	if (fd == -1 || !config_read(cfg->file, fd, err))
 		cfg->file->n_sections = 0;
+	if (fd != -1)
+		close(fd);
 	if (!config_service_make_core(cfg, prefix, err))
 		config_free(&cfg);
 	return cfg;

@@ -19,6 +19,7 @@
 
 #define CONFIG_ERR_MAX	1024	/* room for an error's line */
 #define CONFIG_HOSTS_MAX 4096	/* distinct addresses */
+#define CONFIG_LISTENS_MAX 128	/* addresses of all services */
 
 enum config_type {
 	CONFIG_INT, CONFIG_MS, CONFIG_SEC, CONFIG_MB, CONFIG_BOOL, CONFIG_ENUM,
@@ -73,6 +74,14 @@ struct config_addr {
 	socklen_t	 sa_len;
 };
 
+/* An address that clients connect to. */
+struct config_listen {
+	const char	*name;		/* as the file has it */
+	const char	*normal;	/* see hosts_normalize */
+	struct sockaddr_storage sa;
+	socklen_t	 sa_len;
+};
+
 struct config_host {
 	const char	*name;		/* the address, as written */
 	const char	*normal;	/* and as hosts_normalize would */
@@ -95,6 +104,9 @@ struct config_service {
 	const char	*name;		/* the section's, true case */
 	unsigned	 line;
 	CONFIG_SERVICE(CONFIG_FIELD)
+	struct config_listen *listens;	/* at least one */
+	size_t		 n_listens;
+	unsigned	 socket_mode;	/* listen_mode as a number */
 	const struct config_group *hosts;
 	const struct config_group *backup; /* NULL: none */
 	const struct config_group *read; /* NULL: none, or the same as hosts */
@@ -114,10 +126,27 @@ struct config {
 	struct config_file *file;	/* config.c's own: memory and lines */
 };
 
-/* Read PATH, a regular file, once.  PREFIX is the installation's folder (for
- * the defaults of log_path, pid_file, ext_path and for relative paths).  Names
- * of hosts of used groups are looked up here, which blocks.  NULL: ERR
- * (CONFIG_ERR_MAX bytes) says why. */
+/* Who says where hosts are that the file has by name. */
+struct config_lookup {
+	/* Fill ADDR's sa, for its name, which may be a number or a path too.
+	 * Called once for each of config.addrs, in their order.  False: *WHY
+	 * is a phrase. */
+	bool		 (*find)(void *data, struct config_addr *addr,
+			    const char **why);
+	void		*data;
+};
+
+/* The bytes of PATH, a regular file, as they are now: a descriptor of memory
+ * that nobody can change, which is the caller's.  -1: ERR (CONFIG_ERR_MAX
+ * bytes) says why. */
+int	 config_snapshot(const char *path, char *err) MUST_CHECK;
+/* Make a configuration of the snapshot FD of PATH, which errors name.  PREFIX
+ * is the installation's folder (for the defaults of log_path, pid_file,
+ * ext_path and for relative paths).  LOOKUP is only used meanwhile; NULL: names
+ * are looked up, which blocks.  NULL: ERR says why. */
+struct config *config_parse(int fd, const char *path, const char *prefix,
+	    const struct config_lookup *lookup, char *err) MUST_CHECK;
+/* Both, with names looked up. */
 struct config *config_load(const char *path, const char *prefix, char *err)
 	    MUST_CHECK;
 /* What [kvproxy] says of the core alone, for who looks for a daemon that runs
@@ -140,6 +169,12 @@ bool	 config_claim(struct config *cfg, struct config_service *service,
  * rejoin = flush does not empty. */
 bool	 config_finish(struct config *cfg, void (*warn)(const char *line),
 	    char *err) MUST_CHECK;
+
+/* CFG is to take the place of OLD in a running instance: what only a restart
+ * brings keeps OLD's value, and SAY gets a line for each that differs.  False:
+ * out of memory. */
+bool	 config_keep_restart(struct config *cfg, const struct config *old,
+	    void (*say)(const char *line)) MUST_CHECK;
 
 /* Every option of the core, with its default and sentence, for a person. */
 void	 config_usage(FILE *out);

@@ -308,6 +308,7 @@ config_hosts_add_addr(struct config *cfg, const struct config_group *group,
 		.key = host->name,
 		.line = host->line,
 	};
+	const struct config_lookup *lookup = cfg->file->lookup;
 	struct config_addr *addr = &cfg->addrs[cfg->n_addrs];
 	const char *why;
 
@@ -317,11 +318,12 @@ config_hosts_add_addr(struct config *cfg, const struct config_group *group,
 	if (cfg->n_addrs == CONFIG_HOSTS_MAX)
 		return config_fail(err, cfg->file, &section, &entry,
 		    "more than %d hosts in all", CONFIG_HOSTS_MAX);
-	if (!hosts_resolve(host->name, &addr->sa, &addr->sa_len, &why))
-		return config_fail(err, cfg->file, &section, &entry, "%s",
-		    why);
 	addr->name = host->name;
 	addr->normal = host->normal;
+	if (lookup != NULL ? !lookup->find(lookup->data, addr, &why) :
+	    !hosts_resolve(host->name, &addr->sa, &addr->sa_len, &why))
+		return config_fail(err, cfg->file, &section, &entry, "%s",
+		    why);
 	cfg->n_addrs++;
 	return true;
 }

@@ -2,12 +2,15 @@
  * config_int.h: what the files of config share; nobody else includes it.
  *
  * config.c reads the file, config_service.c makes the sections' sense of it,
- * config_option.c knows the tables, config_hosts.c the groups.
+ * config_option.c knows the tables, config_hosts.c the groups, config_listen.c
+ * the addresses that are listened on.
  */
 #ifndef SHARED_CONFIG_INT_H
 #define SHARED_CONFIG_INT_H
 
 #include "shared/config.h"
+
+#define CONFIG_CORE_NAME	"kvproxy"
 
 /* What became of a line. */
 enum config_mark { CONFIG_UNKNOWN, CONFIG_KNOWN, CONFIG_KNOWN_LATER };
@@ -32,6 +35,7 @@ struct config_section {
 struct config_file {
 	const char	*path;
 	bool		 is_lenient;	/* pass over what is wrong */
+	const struct config_lookup *lookup; /* config_parse's, or NULL */
 	struct config_section *sections;
 	size_t		 n_sections;
 	struct config_block *blocks;
@@ -86,6 +90,11 @@ bool	 config_option_fill_core(struct config *cfg,
 bool	 config_option_fill_service(struct config *cfg,
 	    struct config_service *service, struct config_section *core,
 	    char *err) MUST_CHECK;
+
+/* config_listen.c */
+
+/* Make the listens of all services. */
+bool	 config_listen_make_all(struct config *cfg, char *err) MUST_CHECK;
 
 /* config_hosts.c */
 

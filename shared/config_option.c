@@ -314,6 +314,67 @@ config_option_fill_service(struct config *cfg, struct config_service *service,
 	return true;
 }
 
+/* Are two fields of OPT's type alike? */
+static bool
+config_option_is_same(const struct config_option *opt, const void *a,
+    const void *b)
+{
+	const char *sa, *sb;
+
+	switch (opt->type) {
+	case CONFIG_BOOL:
+		return *(const bool *)a == *(const bool *)b;
+	case CONFIG_ENUM:
+		return *(const int *)a == *(const int *)b;
+	case CONFIG_STR:
+		sa = *(const char *const *)a;
+		sb = *(const char *const *)b;
+		return sa == sb ||
+		    (sa != NULL && sb != NULL && strcmp(sa, sb) == 0);
+	default:
+		return *(const int64_t *)a == *(const int64_t *)b;
+	}
+}
+
+bool
+config_keep_restart(struct config *cfg, const struct config *old,
+    void (*say)(const char *line))
+{
+	const struct config_section *core = config_find_section(cfg->file,
+	    CONFIG_CORE_NAME);
+	const struct config_entry *entry;
+	char line[CONFIG_ERR_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(config_option_core); i++) {
+		const struct config_option *opt = &config_option_core[i];
+		void *now = (char *)cfg + config_option_core_offset[i];
+		const void *was = (const char *)old +
+		    config_option_core_offset[i];
+		struct config_value value = { .num = 0 };
+
+		if (opt->when != CONFIG_RESTART ||
+		    config_option_is_same(opt, now, was))
+			continue;
+		entry = config_find(core, opt->key);
+		config_fail(line, cfg->file, core, entry, "%s%schanges with a "
+		    "restart only", entry == NULL ? opt->key : "",
+		    entry == NULL ? " " : "");
+		say(line);
+		ASSERT(opt->type == CONFIG_BOOL || opt->type == CONFIG_STR);
+		if (opt->type == CONFIG_BOOL)
+			value.num = *(const bool *)was;
+		else if (*(const char *const *)was != NULL) {
+			value.str = config_copy(cfg->file,
+			    *(const char *const *)was,
+			    strlen(*(const char *const *)was));
+			if (value.str == NULL)
+				return false;
+		}
+		config_option_store(opt, now, &value);
+	}
+	return true;
+}
+
 const char *
 config_service_word(const struct config_service *service, const char *key,
     int *len)

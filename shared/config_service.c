@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CONFIG_CORE_NAME	"kvproxy"
 #define CONFIG_CRC32_MAX	32768	/* numbers that hash = crc32 gives */
 
 /* No key twice, in a section of options. */
@@ -22,23 +21,6 @@ config_service_check_twins(const struct config_file *file,
 		if (first != e)
 			return config_fail(err, file, section, e,
 			    "stands in line %u already", first->line);
-	}
-	return true;
-}
-
-/* Two services cannot listen on one port. */
-static bool
-config_service_check_ports(const struct config *cfg, char *err)
-{
-	for (size_t i = 0; i < cfg->n_services; i++) {
-		const struct config_service *s = &cfg->services[i];
-
-		for (size_t j = 0; j < i; j++)
-			if (cfg->services[j].port == s->port)
-				return config_fail(err, cfg->file, s->section,
-				    config_find(s->section, "port"),
-				    "port %d is the one of [%s] already",
-				    (int)s->port, cfg->services[j].name);
 	}
 	return true;
 }
@@ -114,7 +96,7 @@ config_service_make_list(struct config *cfg, struct config_section *core,
 	if (cfg->n_services == 0)
 		return config_fail(err, f, NULL, NULL,
 		    "no service: no section has extension=");
-	return config_service_check_ports(cfg, err);
+	return config_listen_make_all(cfg, err);
 }
 
 /* Can SERVICE's hash work with its distribution?  Both may come from CORE. */

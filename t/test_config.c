@@ -1083,10 +1083,91 @@ config_gives_an_extension_its_values_and_defaults(void **state)
 }
 
 static void
+config_listens_on_the_port_or_on_what_listen_says(void **state)
+{
+	struct config *cfg = load("[kvproxy]\nport=7\n" SERVICE
+	    "listen=127.0.0.1:1, [0::1]:2 *:3\t/run/a,/run/B\n"
+	    "listen_mode=660\n"
+	    "[t]\nextension=e.so\nhosts=g\n" GROUP);
+	static const char *const want[] = {
+		"127.0.0.1:1", "[::1%0]:2", "0.0.0.0:3", "/run/a", "/run/B"
+	};
+	const struct config_service *s;
+
+	(void)state;
+	assert_non_null(cfg);
+	s = &cfg->services[0];
+	assert_int_equal(s->n_listens, ARRAY_LEN(want));
+	for (size_t i = 0; i < ARRAY_LEN(want); i++)
+		assert_string_equal(s->listens[i].normal, want[i]);
+	assert_int_equal(s->listens[0].sa.ss_family, AF_INET);
+	assert_int_equal(s->listens[1].sa.ss_family, AF_INET6);
+	assert_int_equal(s->listens[4].sa.ss_family, AF_UNIX);
+	assert_int_equal(s->socket_mode, 0660);
+	s = &cfg->services[1];
+	assert_int_equal(s->n_listens, 1);
+	assert_string_equal(s->listens[0].name, "0.0.0.0:7");
+	assert_int_equal(s->socket_mode, 0700);
+	config_free(&cfg);
+}
+
+static void
+config_refuses_addresses_that_cannot_be_listened_on(void **state)
+{
+	static const struct refusal table[] = {
+		{ SERVICE "listen=a.example:1\n" GROUP, ":4: [s] listen: "
+		    "\"a.example:1\": a name; an address or a path is wanted" },
+		{ SERVICE "listen=127.0.0.1:0\n" GROUP, ":4: [s] listen: "
+		    "\"127.0.0.1:0\": the port must be a number from 1 to "
+		    "65535" },
+		{ SERVICE "listen=::1:5\n" GROUP, ":4: [s] listen: "
+		    "\"::1:5\": an IPv6 address must stand in brackets" },
+		{ SERVICE "listen=,\n" GROUP, ":4: [s] listen: no address" },
+		{ SERVICE "listen=[::1]:5 [0:0::1]:5\n" GROUP, ":4: [s] "
+		    "listen: [0:0::1]:5 is one of [s] already" },
+		{ SERVICE "listen=*:55669\n" GROUP
+		    "[t]\nextension=e.so\nhosts=g\n",
+		    ":7: [t]: port 55669 is the one of [s] already" },
+		{ SERVICE "listen_mode=888\n" GROUP, ":4: [s] listen_mode: "
+		    "\"888\" is not a mode from 000 to 777" },
+		{ SERVICE "listen_mode=4755\n" GROUP, ":4: [s] listen_mode: "
+		    "\"4755\" is not a mode from 000 to 777" },
+	};
+
+	(void)state;
+	check_refusals(table, ARRAY_LEN(table));
+}
+
+static void
+config_keeps_what_only_a_restart_changes(void **state)
+{
+	struct config *old = load("[kvproxy]\nlog_path=/a\nuser=u\n"
+	    SERVICE GROUP);
+	struct config *cfg = load("[kvproxy]\nrecv_timeout=7\nlog_path=/b\n"
+	    "core_dump=on\n" SERVICE GROUP);
+	char want[1024];
+
+	(void)state;
+	assert_true(config_keep_restart(cfg, old, on_warning));
+	config_free(&old);
+	assert_string_equal(cfg->log_path, "/a");
+	assert_string_equal(cfg->user, "u");
+	assert_false(cfg->core_dump);
+	assert_int_equal(cfg->services[0].recv_timeout_ms, 7);
+	snprintf(want, sizeof(want),
+	    "%s:3: [kvproxy] log_path: changes with a restart only\n"
+	    "%s:1: [kvproxy]: user changes with a restart only\n"
+	    "%s:4: [kvproxy] core_dump: changes with a restart only\n",
+	    path, path, path);
+	assert_string_equal(warnings, want);
+	config_free(&cfg);
+}
+
+static void
 config_warns_of_what_is_set_and_not_built(void **state)
 {
 	struct config *cfg = load("[kvproxy]\nslow_ms=1\n"
-	    SERVICE "motto=x\nproto=text\nlisten=::\nport=1\n" GROUP);
+	    SERVICE "motto=x\nproto=text\nport=1\n" GROUP);
 	char want[1024];
 
 	(void)state;
@@ -1094,9 +1175,8 @@ config_warns_of_what_is_set_and_not_built(void **state)
 	assert_true(claim_and_finish(cfg));
 	snprintf(want, sizeof(want),
 	    "%s:2: [kvproxy] slow_ms: not built yet, has no effect\n"
-	    "%s:6: [s] motto: not built yet, has no effect\n"
-	    "%s:8: [s] listen: not built yet, has no effect\n",
-	    path, path, path);
+	    "%s:6: [s] motto: not built yet, has no effect\n",
+	    path, path);
 	assert_string_equal(warnings, want);
 	config_free(&cfg);
 }
@@ -1179,6 +1259,9 @@ main(void)
 		CONFIG_TEST(config_accepts_a_group_of_weights_0),
 		CONFIG_TEST(config_refuses_more_addresses_than_fit),
 		CONFIG_TEST(config_gives_an_extension_its_values_and_defaults),
+		CONFIG_TEST(config_listens_on_the_port_or_on_what_listen_says),
+		CONFIG_TEST(config_refuses_addresses_that_cannot_be_listened_on),
+		CONFIG_TEST(config_keeps_what_only_a_restart_changes),
 		CONFIG_TEST(config_warns_of_what_is_set_and_not_built),
 		CONFIG_TEST(config_warns_of_hosts_that_are_never_emptied),
 		CONFIG_TEST(config_usage_names_every_option_in_80_columns),

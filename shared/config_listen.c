@@ -1,0 +1,151 @@
+/*
+ * config_listen.c: the addresses that services listen on.
+ */
+#include "shared/config_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "shared/hosts.h"
+
+#define CONFIG_LISTEN_SPACE	" \t,"
+#define CONFIG_LISTEN_WORD	1024	/* room for an address */
+
+/* Who listens on what L says already, before SERVICE's Nth address; NULL:
+ * nobody. */
+static const struct config_service *
+config_listen_find_twin(const struct config *cfg,
+    const struct config_service *service, size_t n,
+    const struct config_listen *l)
+{
+	const struct config_service *s;
+
+	for (s = cfg->services; s <= service; s++) {
+		size_t most = s == service ? n : s->n_listens;
+
+		for (size_t i = 0; i < most; i++)
+			if (strcmp(s->listens[i].normal, l->normal) == 0)
+				return s;
+	}
+	return NULL;
+}
+
+/* An address that is free still, from the LEN bytes at TEXT. */
+static bool
+config_listen_add(struct config *cfg, struct config_service *service,
+    const char *key, const char *text, size_t len, char *err)
+{
+	const struct config_section *section = service->section;
+	const struct config_entry *entry = config_find(section, key);
+	struct config_listen *l = &service->listens[service->n_listens];
+	const struct config_service *twin;
+	char normal[HOSTS_NORMAL_MAX];
+	enum hosts_form form;
+	const char *why;
+
+	l->name = config_copy(cfg->file, text, len);
+	if (l->name == NULL)
+		return config_fail(err, cfg->file, section, NULL,
+		    "out of memory");
+	form = hosts_parse(l->name, &l->sa, &l->sa_len, &why);
+	if (form == HOSTS_NAME)
+		why = "a name; an address or a path is wanted";
+	if (form == HOSTS_BAD || form == HOSTS_NAME)
+		return config_fail(err, cfg->file, section, entry,
+		    "\"%.200s\": %s", l->name, why);
+	hosts_normalize(l->name, normal);
+	l->normal = config_copy(cfg->file, normal, strlen(normal));
+	if (l->normal == NULL)
+		return config_fail(err, cfg->file, section, NULL,
+		    "out of memory");
+	twin = config_listen_find_twin(cfg, service, service->n_listens, l);
+	if (twin != NULL && strcmp(key, "port") == 0)
+		return config_fail(err, cfg->file, section, entry,
+		    "port %d is the one of [%s] already", (int)service->port,
+		    twin->name);
+	if (twin != NULL)
+		return config_fail(err, cfg->file, section, entry,
+		    "%s is one of [%s] already", l->name, twin->name);
+	service->n_listens++;
+	return true;
+}
+
+static bool
+config_listen_read_mode(const struct config *cfg,
+    struct config_service *service, char *err)
+{
+	const char *text = service->listen_mode;
+	const struct config_section *section = service->section;
+
+	service->socket_mode = 0;
+	for (const char *p = text; *p != '\0'; p++) {
+		if (*p < '0' || *p > '7' || (strlen(text) == 4 && *text != '0'))
+			return config_fail(err, cfg->file, section,
+			    config_find(section, "listen_mode"),
+			    "\"%s\" is not a mode from 000 to 777", text);
+		service->socket_mode = service->socket_mode * 8 +
+		    (unsigned)(*p - '0');
+	}
+	return true;
+}
+
+/* All of SERVICE's: those of listen, with a star for any address, or its
+ * port. */
+static bool
+config_listen_make(struct config *cfg, struct config_service *service,
+    size_t room, char *err)
+{
+	const struct config_section *section = service->section;
+	const char *text = service->listen;
+	char word[CONFIG_LISTEN_WORD];
+	size_t len;
+	int n;
+
+	service->listens = config_alloc(cfg->file, room + 1,
+	    sizeof(*service->listens));
+	if (service->listens == NULL)
+		return config_fail(err, cfg->file, section, NULL,
+		    "out of memory");
+	if (!config_listen_read_mode(cfg, service, err))
+		return false;
+	if (text == NULL) {
+		n = snprintf(word, sizeof(word), "0.0.0.0:%d",
+		    (int)service->port);
+		return config_listen_add(cfg, service, "port", word,
+		    (size_t)n, err);
+	}
+	for (;; text += len) {
+		text += strspn(text, CONFIG_LISTEN_SPACE);
+		len = strcspn(text, CONFIG_LISTEN_SPACE);
+		if (len == 0)
+			break;
+		if (service->n_listens == room)
+			return config_fail(err, cfg->file, section,
+			    config_find(section, "listen"),
+			    "more than %d addresses in all",
+			    CONFIG_LISTENS_MAX);
+		n = snprintf(word, sizeof(word), "%s%.*s",
+		    *text == '*' ? "0.0.0.0" : "",
+		    (int)(len - (*text == '*')), text + (*text == '*'));
+		if (!config_listen_add(cfg, service, "listen", word,
+		    MIN((size_t)n, sizeof(word) - 1), err))
+			return false;
+	}
+	if (service->n_listens == 0)
+		return config_fail(err, cfg->file, section,
+		    config_find(section, "listen"), "no address");
+	return true;
+}
+
+bool
+config_listen_make_all(struct config *cfg, char *err)
+{
+	size_t room = CONFIG_LISTENS_MAX;
+
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		if (!config_listen_make(cfg, &cfg->services[i], room, err))
+			return false;
+		room -= cfg->services[i].n_listens;
+	}
+	return true;
+}
