@@ -14,7 +14,7 @@ scripts=$(find autogen.sh .ci/run etc t \( -name '*.sh' -o -name '*.init.in' \
 	-o -name run \) 2>/dev/null | sort) || true
 others=$(find ./*.md ./*.am ./*.ac .editorconfig .clang-format .gitignore \
 	etc t \( -name '*.py' -o -name '*.php' -o -name '*.pl' -o -name '*.rb' \
-	-o -name '*.md' -o -name '*.ini' -o -name '*.am' \
+	-o -name '*.md' -o -name '*.ini' -o -name '*.[58]' -o -name '*.am' \
 	-o -name '*.ac' -o -name '.?*' \) 2>/dev/null | grep -v '^t/bench/' |
 	grep -v -x t/original-kvproxy.ini | sed 's|^\./||' | sort) || true
 
@@ -217,7 +217,7 @@ AWK
 
 find master worker shared ext etc t \( -name '*.[ch]' -o -name '*.py' \
 	-o -name '*.php' -o -name '*.pl' -o -name '*.rb' -o -name '*.sh' \
-	-o -name '*.ini' -o -name '*.in' \) 2>/dev/null |
+	-o -name '*.ini' -o -name '*.in' -o -name '*.[58]' \) 2>/dev/null |
 	sort >"$out.files"
 
 # shellcheck disable=SC2086
