@@ -13,7 +13,7 @@ failed=0
 
 sh etc/debian-packages.sh autoconf automake make gcc libc6-dev \
     libev-dev libiniparser-dev libcmocka-dev memcached libmemcached-tools \
-    libc-ares-dev netbase nutcracker pkg-config python3 python3-pytest \
+    libc-ares-dev mandoc netbase nutcracker pkg-config python3 python3-pytest \
     python3-pymemcache python3-pylibmc libcache-memcached-fast-perl php-cli \
     php-memcached ruby ruby-dalli shellcheck
 

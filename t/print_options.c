@@ -1,0 +1,83 @@
+/*
+ * print_options.c: the tables of options as the program has them, for
+ * t/sys_manual.py: the core's, the services', the extension's.
+ *
+ * A line an option, of fields with tabs between: table, key, type, default,
+ * least, most, names, when, sentence.  What is not given is "-".
+ */
+#include <stdio.h>
+
+#include "ext/kvp_ext.h"
+#include "shared/config.h"
+
+static const char *const types[] = {
+	[CONFIG_INT] = "INT",
+	[CONFIG_MS] = "MS",
+	[CONFIG_SEC] = "SEC",
+	[CONFIG_MB] = "MB",
+	[CONFIG_BOOL] = "BOOL",
+	[CONFIG_ENUM] = "ENUM",
+	[CONFIG_STR] = "STR",
+};
+static const char *const whens[] = {
+	[CONFIG_NOW] = "NOW",
+	[CONFIG_RESTART] = "RESTART",
+	[CONFIG_LATER] = "LATER",
+	[CONFIG_INERT] = "INERT",
+};
+
+static const char *
+or_dash(const char *text)
+{
+	return text != NULL ? text : "-";
+}
+
+static void
+print_option(const char *table, const struct config_option *o)
+{
+	printf("%s\t%s\t%s\t%s\t%.12g\t%.12g\t%s\t%s\t%s\n", table, o->key,
+	    types[o->type], or_dash(o->def), o->least, o->most,
+	    or_dash(o->names), whens[o->when], o->text);
+}
+
+static void
+print_extension(const struct kvp_option *from)
+{
+	static const enum config_type ext_types[] = {
+		[KVP_OPT_INT] = CONFIG_INT,
+		[KVP_OPT_BOOL] = CONFIG_BOOL,
+		[KVP_OPT_ENUM] = CONFIG_ENUM,
+		[KVP_OPT_STR] = CONFIG_STR,
+	};
+	const struct config_option o = {
+		.key = from->key,
+		.type = ext_types[from->type],
+		.when = (from->flags & KVP_OPT_INERT) != 0 ? CONFIG_INERT :
+		    (from->flags & KVP_OPT_LATER) != 0 ? CONFIG_LATER :
+		    CONFIG_RESTART,
+		.def = from->def,
+		.least = (double)from->least,
+		.most = (double)from->most,
+		.names = from->names,
+		.text = from->text,
+	};
+
+	print_option("extension", &o);
+}
+
+int
+main(void)
+{
+	const struct config_option *options;
+	size_t n;
+
+	options = config_core_options(&n);
+	for (size_t i = 0; i < n; i++)
+		print_option("core", &options[i]);
+	options = config_service_options(&n);
+	for (size_t i = 0; i < n; i++)
+		print_option("service", &options[i]);
+	for (size_t i = 0; i < kvp_extension.n_options; i++)
+		print_extension(&kvp_extension.options[i]);
+	return 0;
+}
