@@ -308,6 +308,46 @@ health_new(struct ev_loop *loop, const struct config *cfg, struct shm *shm,
 	return h;
 }
 
+static const struct health_host *
+health_find(const struct health *h, unsigned entry)
+{
+	for (size_t i = 0; i < h->n_hosts; i++)
+		if (h->hosts[i].entry == entry)
+			return &h->hosts[i];
+	return NULL;
+}
+
+bool
+health_follow(struct health **health, const struct config *cfg,
+    const unsigned *host_entry)
+{
+	struct health *old = *health;
+	struct health *h = health_new(old->loop, cfg, old->shm, host_entry,
+	    old->hooks);
+
+	if (h == NULL)
+		return false;
+	for (size_t i = 0; i < h->n_hosts; i++) {
+		const struct health_host *was = health_find(old,
+		    h->hosts[i].entry);
+		struct health_host *now = &h->hosts[i];
+
+		if (was == NULL)
+			continue;
+		now->flaps = was->flaps;
+		now->back_us = was->back_us;
+		now->well_us = was->well_us;
+		now->generation = was->generation;
+		now->asked_us = was->asked_us;
+		now->warned_us = was->warned_us;
+	}
+	health_free(health);
+	*health = h;
+	h->timer.repeat = HEALTH_TICK_S;
+	ev_timer_again(h->loop, &h->timer);
+	return true;
+}
+
 void
 health_free(struct health **health)
 {

@@ -35,6 +35,11 @@ struct health *health_new(struct ev_loop *loop, const struct config *cfg,
 	    const struct health_hooks *hooks) MUST_CHECK;
 void	 health_free(struct health **health);
 
+/* Go by CFG from now on; what is known of hosts that it has stays known.
+ * False: out of memory, and nothing has changed. */
+bool	 health_follow(struct health **health, const struct config *cfg,
+	    const unsigned *host_entry) MUST_CHECK;
+
 /* Look at all hosts now: a worker has given the alarm. */
 void	 health_check(struct health *health);
 

@@ -1,25 +1,28 @@
 /*
- * listen.h: listening sockets, one a worker, for one port.
+ * listen.h: one listening socket.
  *
- * They share the port (SO_REUSEPORT): the kernel spreads new connections over
- * them.  The master opens them before it forks and holds them for life, so
- * that the death of a worker resets nobody who waits in its queue.
+ * The workers' sockets of one address share it with SO_REUSEPORT.  That would
+ * make a second instance silent, so the first socket is bound without it: it
+ * fails where anybody listens there.  A unix socket's file that nobody listens
+ * on is taken away.
  */
 #ifndef MASTER_LISTEN_H
 #define MASTER_LISTEN_H
 
-#include "shared/base.h"
+#include "shared/config.h"
 
-/* The first listening socket on PORT of all IPv4 addresses, non-blocking.  It
- * is alone there until it listens, for sharing the port would make a second
- * start silent; after that listen_join may join it.  BACKLOG connections may
- * wait (bounded by the kernel's net.core.somaxconn).  -1 with errno: ERR (ROOM
- * bytes) names the address and says why not. */
-int	 listen_claim(unsigned port, int backlog, char *err, size_t room)
-	    MUST_CHECK;
+/* The first socket of L; a unix socket's file gets MODE.  Non-blocking and
+ * closed on exec.  -1 with errno (EADDRINUSE: another has it), and ERR (ROOM
+ * bytes) says what it is about. */
+int	 listen_claim(const struct config_listen *l, unsigned mode, int backlog,
+	    char *err, size_t room) MUST_CHECK;
+/* One more of L, which is no unix socket, beside the first. */
+int	 listen_join(const struct config_listen *l, int backlog, char *err,
+	    size_t room) MUST_CHECK;
 
-/* One more, beside one that we have claimed. */
-int	 listen_join(unsigned port, int backlog, char *err, size_t room)
-	    MUST_CHECK;
+/* FD is to be closed soon: what is connecting to it may go on, but nobody new
+ * begins to; and back again. */
+void	 listen_refuse(int fd);
+void	 listen_admit(int fd);
 
 #endif /* MASTER_LISTEN_H */

@@ -32,8 +32,8 @@ static struct {
 	bool		 has_log;
 	int		 say_fd;	/* whoever started us reads it */
 	int		 ready_fd;	/* the same, in the background; or -1 */
-	struct config	*cfg;
-	struct extload	**ext;		/* one a service */
+	struct setup	 setup;
+	struct user	 user;		/* that workers become */
 	FILE		*warnings;	/* for the log, a line each */
 	char		*warnings_text;
 	size_t		 warnings_len;
@@ -203,30 +203,12 @@ main_on_warning(const char *line)
 		fprintf(stderr, "kvproxy: %s\n", line);
 }
 
-static bool
-main_load_extensions(char *err)
-{
-	struct config *cfg = main_state.cfg;
-
-	main_state.ext = calloc(cfg->n_services, sizeof(*main_state.ext));
-	if (main_state.ext == NULL) {
-		snprintf(err, CONFIG_ERR_MAX, "out of memory");
-		return false;
-	}
-	for (size_t i = 0; i < cfg->n_services; i++) {
-		main_state.ext[i] = extload_open(cfg, &cfg->services[i], err);
-		if (main_state.ext[i] == NULL)
-			return false;
-	}
-	return true;
-}
-
 /* Each connection costs a descriptor: take all that we are given, and see
  * whether that is enough. */
 static bool
-main_raise_limits(char *err)
+main_may_serve(const struct config *cfg, char *err)
 {
-	const size_t n_fds = master_count_fds(main_state.cfg);
+	const size_t n_fds = master_count_fds(cfg);
 	struct rlimit limit;
 	rlim_t most;
 
@@ -239,33 +221,43 @@ main_raise_limits(char *err)
 	if (n_fds <= most)
 		return true;
 	snprintf(err, CONFIG_ERR_MAX,
-	    "%.500s: needs %zu descriptors, the limit is %ju",
-	    main_state.cfg->path, n_fds, (uintmax_t)most);
+	    "%.500s: needs %zu descriptors, the limit is %ju", cfg->path,
+	    n_fds, (uintmax_t)most);
 	return false;
+}
+
+/* False: ERR says why. */
+static bool
+main_load_file(char *err)
+{
+	struct setup_source from = {
+		.path = main_state.config_path,
+		.prefix = main_state.prefix,
+		.warn = main_on_warning,
+	};
+	bool is_loaded;
+
+	from.snapshot = config_snapshot(from.path, err);
+	if (from.snapshot == -1)
+		return false;
+	is_loaded = setup_load(&main_state.setup, &from, err);
+	close(from.snapshot);
+	extload_seal();
+	return is_loaded &&
+	    user_find(&main_state.user, main_state.setup.cfg->user, err,
+	    CONFIG_ERR_MAX) && main_may_serve(main_state.setup.cfg, err);
 }
 
 /* Read the configuration and load the extensions that it names. */
 static bool
 main_load(void)
 {
-	char err[CONFIG_ERR_MAX];
+	char err[CONFIG_ERR_MAX] = "out of memory";
 
-	main_state.cfg = config_load(main_state.config_path,
-	    main_state.prefix, err);
-	if (main_state.cfg == NULL)
-		goto fail;
 	main_state.warnings = open_memstream(&main_state.warnings_text,
 	    &main_state.warnings_len);
-	if (main_state.warnings == NULL) {
-		snprintf(err, sizeof(err), "out of memory");
-		goto fail;
-	}
-	if (!main_load_extensions(err) ||
-	    !config_finish(main_state.cfg, main_on_warning, err) ||
-	    !main_raise_limits(err))
-		goto fail;
-	return true;
-fail:
+	if (main_state.warnings != NULL && main_load_file(err))
+		return true;
 	main_say("%s", err);
 	return false;
 }
@@ -273,12 +265,7 @@ fail:
 static void
 main_unload(void)
 {
-	struct config *cfg = main_state.cfg;
-
-	for (size_t i = 0; main_state.ext != NULL && i < cfg->n_services; i++)
-		extload_close(&main_state.ext[i]);
-	free(main_state.ext);
-	config_free(&main_state.cfg);
+	setup_free(&main_state.setup);
 	if (main_state.warnings != NULL)
 		fclose(main_state.warnings);
 	free(main_state.warnings_text);
@@ -299,15 +286,18 @@ main_print_core(const struct config *cfg)
 static void
 main_print_check(void)
 {
-	const struct config *cfg = main_state.cfg;
+	const struct config *cfg = main_state.setup.cfg;
 
 	main_print_core(cfg);
 	printf("workers = %u\n", master_count_workers(cfg));
 	for (size_t i = 0; i < cfg->n_services; i++) {
 		const struct config_service *s = &cfg->services[i];
 
-		printf("service %s: port %d, extension %s, group %s\n",
-		    s->name, (int)s->port, s->extension, s->hosts->name);
+		printf("service %s: extension %s, group %s, listens on",
+		    s->name, s->extension, s->hosts->name);
+		for (size_t j = 0; j < s->n_listens; j++)
+			printf(" %s", s->listens[j].name);
+		putchar('\n');
 		for (size_t j = 0; j < s->hosts->n_hosts; j++)
 			printf("  host %s, id %u, weight %u\n",
 			    s->hosts->hosts[j].name, s->hosts->hosts[j].id,
@@ -320,7 +310,7 @@ main_print_check(void)
 static int
 main_explain(void)
 {
-	const struct config *cfg = main_state.cfg;
+	const struct config *cfg = main_state.setup.cfg;
 	const char *only = main_state.route_service;
 	char err[CONFIG_ERR_MAX];
 	bool is_found = false;
@@ -367,7 +357,7 @@ main_await(int fd)
 	}
 	if (!is_told)
 		main_say("died while it started, see %s",
-		    main_state.cfg->log_path);
+		    main_state.setup.cfg->log_path);
 	return is_up ? 0 : 1;
 }
 
@@ -446,15 +436,15 @@ main_open_log(void)
 {
 	char *line, *rest;
 
-	if (log_open(main_state.cfg->log_path) == -1) {
-		main_say("%s: %s", main_state.cfg->log_path,
+	if (log_open(main_state.setup.cfg->log_path) == -1) {
+		main_say("%s: %s", main_state.setup.cfg->log_path,
 		    strerror(errno));
 		return false;
 	}
 	main_state.has_log = true;
-	log_set_level((enum log_level)main_state.cfg->log_level);
+	log_set_level((enum log_level)main_state.setup.cfg->log_level);
 	log_info("kvproxy %s starts with %s", KVPROXY_VERSION,
-	    main_state.cfg->path);
+	    main_state.setup.cfg->path);
 	fflush(main_state.warnings);
 	rest = main_state.warnings_text;
 	while ((line = strsep(&rest, "\n")) != NULL)
@@ -468,17 +458,18 @@ static int
 main_serve(struct pidfile *lock)
 {
 	const struct master_birth birth = {
-		.cfg = main_state.cfg,
-		.ext = main_state.ext,
 		.lock = lock,
 		.ready_fd = main_state.ready_fd,
+		.prefix = main_state.prefix,
+		.user = &main_state.user,
+		.may_serve = main_may_serve,
 	};
 	char err[CONFIG_ERR_MAX];
 	struct master *m;
 
 	if (!main_open_log())
 		return 1;
-	m = master_new(&birth, err, sizeof(err));
+	m = master_new(&birth, &main_state.setup, err, sizeof(err));
 	if (m == NULL) {
 		main_say("%s", err);
 		return 1;
@@ -497,6 +488,7 @@ main_run(void)
 {
 	char err[CONFIG_ERR_MAX];
 	struct pidfile lock;
+	char *pid_file;
 	sigset_t all;
 	int status;
 
@@ -506,13 +498,17 @@ main_run(void)
 	 * file behind. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	if (!pidfile_open(&lock, main_state.cfg->pid_file, err,
+	/* It outlives the configuration. */
+	pid_file = strdup(main_state.setup.cfg->pid_file);
+	if (pid_file == NULL || !pidfile_open(&lock, pid_file, err,
 	    sizeof(err))) {
-		main_say("%s", err);
+		main_say("%s", pid_file == NULL ? "out of memory" : err);
+		free(pid_file);
 		return 1;
 	}
 	status = main_serve(&lock);
 	pidfile_close(&lock);
+	free(pid_file);
 	log_close();
 	return status;
 }
@@ -521,13 +517,15 @@ main_run(void)
 static int
 main_query(void)
 {
-	main_state.cfg = config_load_core(main_state.config_path,
+	struct config *cfg = config_load_core(main_state.config_path,
 	    main_state.prefix);
-	if (main_state.cfg == NULL) {
+
+	if (cfg == NULL) {
 		main_say("out of memory");
 		return 1;
 	}
-	main_print_core(main_state.cfg);
+	main_print_core(cfg);
+	config_free(&cfg);
 	return 0;
 }
 

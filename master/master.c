@@ -1,4 +1,4 @@
-#include "master/master.h"
+#include "master/master_int.h"
 
 #include <sys/wait.h>
 
@@ -10,21 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <ev.h>
-
-#include "master/health.h"
-#include "master/listen.h"
-#include "master/slot.h"
 #include "shared/log.h"
-#include "shared/shm.h"
 
 #define MASTER_START_S	10	/* the workers must serve by then */
-#define MASTER_CLAIM_TRIES 50	/* for a port, 20 ms apart */
-#define MASTER_CLAIM_NS	(20 * 1000 * 1000)
+#define MASTER_TICK_S	0.5
 #define MASTER_OWN_FDS	16	/* log, segment, event loop and the like */
 #define MASTER_CLIENT_FDS 16	/* with fewer for its clients none should run */
-
-enum master_state { MASTER_STARTING, MASTER_SERVING, MASTER_STOPPING };
 
 static const char *const master_state_names[] = {
 	[MASTER_STARTING] = "starting",
@@ -35,8 +26,8 @@ static const char *const master_state_names[] = {
 typedef void (*master_order_fn)(struct master *);
 
 static void	master_order_stop(struct master *);
-static void	master_order_reload(struct master *);
 static void	master_order_reap(struct master *);
+static void	master_order_reopen(struct master *);
 
 /* The handlers only wake the loop, which carries the orders out. */
 static const struct {
@@ -45,31 +36,13 @@ static const struct {
 } master_signals[] = {
 	{ SIGTERM, master_order_stop },
 	{ SIGINT, master_order_stop },
-	{ SIGHUP, master_order_reload },
+	{ SIGHUP, reload_order },
+	{ SIGUSR1, master_order_reopen },
 	{ SIGCHLD, master_order_reap },
 };
 
-struct master {
-	const struct master_birth *birth;
-	const struct config *cfg;
-	struct ev_loop	*loop;
-	ev_signal	 signals[ARRAY_LEN(master_signals)];
-	ev_timer	 start_timer;
-	enum master_state state;
-	char		*err;		/* master_new's caller's */
-	size_t		 err_room;
-	bool		 is_failed;	/* the start; err says why */
-	unsigned	 n_workers;
-	int		*listen_fds;	/* [n_workers][n_services] */
-	unsigned	*keeper;	/* who accepts from whose sockets */
-	unsigned	*host_entry;	/* config.addrs -> hosts table */
-	struct shm	*shm;
-	struct slot_common common;
-	struct slot	**slots;
-	bool		 has_slots;	/* all of them */
-	struct health	*health;
-	struct health_hooks health_hooks;
-};
+_Static_assert(ARRAY_LEN(master_signals) == MASTER_N_SIGNALS,
+    "a watcher for each signal");
 
 static void
 master_set_state(struct master *m, enum master_state state)
@@ -93,7 +66,7 @@ master_count_slots(const struct master *m, enum slot_state state)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < m->n_workers; i++)
+	for (unsigned i = 0; i < m->n_slots; i++)
 		n += slot_state(m->slots[i]) == state;
 	return n;
 }
@@ -101,7 +74,7 @@ master_count_slots(const struct master *m, enum slot_state state)
 static void
 master_tell_slots(struct master *m, enum slot_event event)
 {
-	for (unsigned i = 0; i < m->n_workers; i++)
+	for (unsigned i = 0; i < m->n_slots; i++)
 		slot_tell(m->slots[i], event);
 }
 
@@ -133,13 +106,17 @@ size_t
 master_count_fds(const struct config *cfg)
 {
 	const size_t n_workers = master_count_workers(cfg);
-	const size_t n_listen = n_workers * cfg->n_services;
-	size_t master = n_listen + n_workers, worker = n_listen;
+	size_t n_listens = 0, worker = 0;
 
-	for (size_t i = 0; i < cfg->n_services; i++)
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		n_listens += cfg->services[i].n_listens;
 		worker += cfg->services[i].hosts->n_hosts *
 		    (size_t)cfg->services[i].server_connections;
-	return MAX(master, worker) + MASTER_OWN_FDS + MASTER_CLIENT_FDS;
+	}
+	/* The master's: sockets, control, inbox; a worker may come to hold all
+	 * sockets, and a way to each inbox. */
+	return n_workers * n_listens + MAX(3 * n_workers, n_workers + worker) +
+	    MASTER_OWN_FDS + MASTER_CLIENT_FDS;
 }
 
 /* --- signals --- */
@@ -155,23 +132,39 @@ master_order_stop(struct master *m)
 	}
 	log_info("told to stop");
 	master_set_state(m, MASTER_STOPPING);
+	/* Nobody gives clients to others any more. */
+	for (unsigned i = 0; i < m->n_slots; i++)
+		shm_slot(m->shm, i)->serves = 0;
 	master_tell_slots(m, SLOT_DRAIN);
 }
 
+/* The log was moved away. */
 static void
-master_order_reload(struct master *m)
+master_order_reopen(struct master *m)
 {
-	(void)m;
-	log_warnx("SIGHUP: reload is not built yet, restart instead");
+	const struct worker_message msg = { .order = WORKER_LOG };
+	int fd;
+
+	if (log_open(m->setup.cfg->log_path) == -1) {
+		log_error("%s: cannot be reopened", m->setup.cfg->log_path);
+		return;
+	}
+	fd = log_fd();
+	for (unsigned i = 0; i < m->n_slots; i++)
+		if (slot_has_worker(m->slots[i]))
+			slot_send(m->slots[i], &msg, &fd, 1);
+	log_info("%s: opened again", m->setup.cfg->log_path);
 }
 
 static void
 master_bury(struct master *m, pid_t pid, int status)
 {
-	for (unsigned i = 0; i < m->n_workers; i++)
+	for (unsigned i = 0; i < m->n_slots; i++)
 		if (slot_reap(m->slots[i], pid, status))
 			return;
-	log_debug("a child that is no worker has ended, pid %ld", (long)pid);
+	if (!reload_reap(m, pid))
+		log_debug("a child that is no worker has ended, pid %ld",
+		    (long)pid);
 }
 
 static void
@@ -200,7 +193,6 @@ master_start_signals(struct master *m)
 	sigset_t none;
 
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGUSR1, SIG_IGN);
 	for (size_t i = 0; i < ARRAY_LEN(master_signals); i++) {
 		ev_signal_init(&m->signals[i], master_on_signal,
 		    master_signals[i].number);
@@ -221,77 +213,109 @@ master_stop_signals(struct master *m)
 
 /* --- slots --- */
 
-/* The sockets of slot I. */
-static int *
-master_listen_fds(const struct master *m, unsigned i)
+/* The signal watchers are stopped first, for libev knows signals by process,
+ * not by loop.  The epoll set is shared with the master: destroying the loop
+ * closes it without a change to it, and the descriptors in it are closed
+ * after. */
+void
+master_let_go(struct master *m)
 {
-	return m->listen_fds + i * m->cfg->n_services;
-}
-
-static void
-master_close_listen_fds(struct master *m, unsigned i)
-{
-	int *fds = master_listen_fds(m, i);
-
-	for (size_t s = 0; s < m->cfg->n_services; s++) {
-		if (fds[s] != -1)
-			close(fds[s]);
-		fds[s] = -1;
-	}
-}
-
-/* In a new worker.  The signal watchers are stopped first, for libev knows
- * signals by process, not by loop.  The epoll set is shared with the master:
- * destroying the loop closes it without a change to it, and the descriptors
- * in it are closed after. */
-static void
-master_on_fork(void *data)
-{
-	struct master *m = data;
-
 	master_stop_signals(m);
 	ev_loop_destroy(m->loop);
 	pidfile_forget(m->birth->lock);
 	if (m->birth->ready_fd != -1)
 		close(m->birth->ready_fd);
-	for (unsigned i = 0; i < m->n_workers; i++)
+	for (unsigned i = 0; i < m->n_slots; i++)
 		slot_forget(m->slots[i]);
 }
 
+static void
+master_on_fork(void *data, unsigned slot, struct worker_birth *birth)
+{
+	static struct worker_listen listens[CONFIG_LISTENS_MAX];
+	struct master *m = data;
+
+	master_let_go(m);
+	*birth = (struct worker_birth) {
+		.cfg = m->setup.cfg,
+		.ext = m->setup.ext,
+		.host_entry = m->host_entry,
+		.reload = m->n_reloads,
+		.n_workers = m->n_workers,
+		.shm = m->shm,
+		.slot = slot,
+		.listens = listens,
+		.n_listens = sockets_list(m->sockets, slot, true, listens),
+		.inbox = m->inboxes.out[slot],
+		.inboxes = m->inboxes.in,
+	};
+	sockets_close_others(m->sockets, slot);
+	inbox_close_others(&m->inboxes, slot);
+}
+
 /* Who is to accept from the sockets of slot I: its own worker, or as long as
- * that does not serve the next one that does; n_workers: nobody is there. */
+ * that does not serve the next one that does; n_slots: nobody is there. */
 static unsigned
 master_find_keeper(const struct master *m, unsigned i)
 {
 	unsigned keeper;
 
-	for (unsigned n = 0; n < m->n_workers; n++) {
-		keeper = (i + n) % m->n_workers;
+	for (unsigned n = 0; n < m->n_slots; n++) {
+		keeper = (i + n) % m->n_slots;
 		if (slot_state(m->slots[keeper]) == SLOT_RUNNING)
 			return keeper;
 	}
-	return m->n_workers;
+	return m->n_slots;
+}
+
+static void
+master_give_sockets(struct master *m, unsigned keeper, unsigned i)
+{
+	struct worker_listen listens[CONFIG_LISTENS_MAX];
+	struct worker_message msg = {
+		.order = WORKER_ADOPT, .slot = (uint16_t)i
+	};
+	int fds[CONFIG_LISTENS_MAX];
+	size_t n = sockets_list(m->sockets, i, false, listens);
+
+	for (size_t j = 0; j < n; j++) {
+		msg.listens[j].id = listens[j].id;
+		msg.listens[j].service = listens[j].service;
+		fds[j] = listens[j].fd;
+	}
+	msg.n_listens = (uint8_t)n;
+	slot_send(m->slots[keeper], &msg, fds, n);
 }
 
 /* No new client waits because the kernel has given it to a worker that is
  * dead, or tries its backends still. */
-static void
-master_keep_sockets(struct master *m)
+void
+master_keep_sockets(struct master *m, bool have_changed)
 {
 	unsigned old, now;
 
-	for (unsigned i = 0; i < m->n_workers; i++) {
+	for (unsigned i = 0; i < m->n_slots; i++) {
 		old = m->keeper[i];
 		now = master_find_keeper(m, i);
 		m->keeper[i] = now;
-		if (now == old)
+		if (now == old && !have_changed)
 			continue;
-		if (old != i && old < m->n_workers &&
+		if (old != now && old != i && old < m->n_slots &&
 		    slot_state(m->slots[old]) == SLOT_RUNNING)
 			slot_order(m->slots[old], WORKER_RETURN, i);
-		if (now != i && now < m->n_workers)
-			slot_order(m->slots[now], WORKER_ADOPT, i);
+		if (now != i && now < m->n_slots)
+			master_give_sockets(m, now, i);
 	}
+}
+
+/* No client waits in the inbox of a slot whose worker does not read it. */
+static void
+master_forward_inboxes(struct master *m)
+{
+	for (unsigned i = 0; i < m->n_slots; i++)
+		if (slot_state(m->slots[i]) != SLOT_RUNNING &&
+		    m->keeper[i] < m->n_slots)
+			inbox_forward(&m->inboxes, i, m->keeper[i]);
 }
 
 static void
@@ -299,8 +323,10 @@ master_on_slot(void *data, const struct slot *slot)
 {
 	struct master *m = data;
 
-	if (m->state == MASTER_SERVING)
-		master_keep_sockets(m);
+	if (m->state == MASTER_SERVING) {
+		master_keep_sockets(m, false);
+		master_forward_inboxes(m);
+	}
 	if (m->state != MASTER_STARTING)
 		return;
 	/* A worker that dies at once would do so again. */
@@ -332,23 +358,91 @@ master_tell_workers(void *data)
 {
 	struct master *m = data;
 
-	for (unsigned i = 0; i < m->n_workers; i++)
+	for (unsigned i = 0; i < m->n_slots; i++)
 		if (slot_has_worker(m->slots[i]))
 			slot_order(m->slots[i], WORKER_LOOK, 0);
 }
 
-static bool
-master_make_health(struct master *m)
+/* Slot I is new: those that are there learn the way to its inbox. */
+static void
+master_tell_inbox(struct master *m, unsigned i)
 {
-	m->health_hooks = (struct health_hooks) {
-		.has_worker = master_has_worker,
-		.tell_workers = master_tell_workers,
-		.data = m,
+	const struct worker_message msg = {
+		.order = WORKER_INBOX, .slot = (uint16_t)i
 	};
-	m->health = health_new(m->loop, m->cfg, m->shm, m->host_entry,
-	    &m->health_hooks);
-	return m->health != NULL;
+
+	for (unsigned j = 0; j < m->n_slots; j++)
+		if (slot_has_worker(m->slots[j]))
+			slot_send(m->slots[j], &msg, &m->inboxes.in[i], 1);
 }
+
+bool
+master_grow_slots(struct master *m, unsigned n, char *err, size_t room)
+{
+	for (unsigned i = m->n_slots; i < n; i++) {
+		/* Touching a page that a full /dev/shm does not have kills. */
+		if (!shm_reserve(m->shm, i, m->places.n)) {
+			snprintf(err, room, "/dev/shm has no room for %u "
+			    "workers: %s", n, strerror(errno));
+			return false;
+		}
+		if (!inbox_open(&m->inboxes, i)) {
+			snprintf(err, room, "cannot make an inbox: %s",
+			    strerror(errno));
+			return false;
+		}
+		if (m->slots[i] == NULL)
+			m->slots[i] = slot_new(&m->common, i);
+		if (m->slots[i] == NULL) {
+			snprintf(err, room, "out of memory");
+			return false;
+		}
+		master_tell_inbox(m, i);
+		m->keeper[i] = i;
+		m->n_slots = i + 1;
+	}
+	shm_set_n_slots(m->shm, m->n_slots);
+	return true;
+}
+
+void
+master_pin_slots(struct master *m)
+{
+	int cpus[SHM_WORKERS_MAX];
+	unsigned n = m->setup.cfg->cpu_affinity ? master_find_cpus(cpus) : 0;
+
+	for (unsigned i = 0; i < m->n_slots; i++)
+		slot_pin(m->slots[i], i < n ? cpus[i] : -1);
+}
+
+void
+master_fill_slots(struct master *m)
+{
+	for (unsigned i = 0; i < m->n_slots; i++)
+		slot_tell(m->slots[i], i < m->n_workers ? SLOT_START :
+		    SLOT_GIVE);
+}
+
+/* A worker that hangs is found; a slot that has become empty gets the worker
+ * that it should have; nothing waits in the inbox of one that has none; and
+ * sockets that have left are closed. */
+static void
+master_on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct master *m = timer->data;
+
+	(void)loop;
+	(void)revents;
+	for (unsigned i = 0; i < m->n_slots; i++)
+		slot_check_beat(m->slots[i]);
+	if (m->state != MASTER_SERVING)
+		return;
+	master_fill_slots(m);
+	master_forward_inboxes(m);
+	(void)sockets_sweep(m->sockets);
+}
+
+/* --- start and end --- */
 
 static void
 master_on_start_timer(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -365,103 +459,12 @@ master_on_start_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 }
 
 static bool
-master_make_slots(struct master *m)
-{
-	int cpus[SHM_WORKERS_MAX];
-	unsigned n_cpus = m->cfg->cpu_affinity ? master_find_cpus(cpus) : 0;
-
-	m->common = (struct slot_common) {
-		.loop = m->loop,
-		.cfg = m->cfg,
-		.ext = m->birth->ext,
-		.shm = m->shm,
-		.host_entry = m->host_entry,
-		.listen_fds = m->listen_fds,
-		.n_slots = m->n_workers,
-		.on_fork = master_on_fork,
-		.on_change = master_on_slot,
-		.on_alarm = master_on_alarm,
-		.data = m,
-	};
-	for (unsigned i = 0; i < m->n_workers; i++) {
-		m->keeper[i] = i;
-		m->slots[i] = slot_new(&m->common, i,
-		    i < n_cpus ? cpus[i] : -1);
-		if (m->slots[i] == NULL)
-			return false;
-	}
-	m->has_slots = true;
-	return true;
-}
-
-/* --- start and end --- */
-
-/* The first socket of S.  The workers of a master that was killed may listen a
- * moment longer. */
-static int
-master_claim_port(struct master *m, const struct config_service *s)
-{
-	const struct timespec pause = { .tv_nsec = MASTER_CLAIM_NS };
-	int fd, n = m->birth->lock->was_stale ? MASTER_CLAIM_TRIES : 1;
-
-	for (;;) {
-		fd = listen_claim((unsigned)s->port, (int)s->backlog, m->err,
-		    m->err_room);
-		if (fd != -1 || errno != EADDRINUSE || --n == 0)
-			return fd;
-		if (n == MASTER_CLAIM_TRIES - 1)
-			log_warnx("%s; waiting, for a master was killed",
-			    m->err);
-		if (nanosleep(&pause, NULL) == -1)
-			return -1;
-	}
-}
-
-static bool
-master_open_sockets(struct master *m)
-{
-	const struct config_service *s;
-	int fd;
-
-	for (size_t i = 0; i < m->cfg->n_services; i++) {
-		s = &m->cfg->services[i];
-		for (unsigned w = 0; w < m->n_workers; w++) {
-			fd = w == 0 ? master_claim_port(m, s) :
-			    listen_join((unsigned)s->port, (int)s->backlog,
-			    m->err, m->err_room);
-			if (fd == -1)
-				return false;
-			master_listen_fds(m, w)[i] = fd;
-		}
-	}
-	return true;
-}
-
-/* Touching a page that a full /dev/shm does not have kills: the slots' pages
- * are there before anybody counts or fills the slots. */
-static bool
-master_reserve_slots(struct master *m)
-{
-	for (unsigned i = 0; i < m->n_workers; i++) {
-		if (shm_reserve(m->shm, i, (unsigned)m->cfg->n_addrs))
-			continue;
-		snprintf(m->err, m->err_room,
-		    "/dev/shm has no room for %u workers: %s", m->n_workers,
-		    strerror(errno));
-		return false;
-	}
-	shm_set_n_slots(m->shm, m->n_workers);
-	return true;
-}
-
-static bool
 master_make_shm(struct master *m)
 {
 	struct timespec now;
 	struct shm_facts *facts;
-	struct shm_host *host;
 
-	m->shm = shm_create(m->cfg->pid_file, m->err, m->err_room);
+	m->shm = shm_create(m->setup.cfg->pid_file, m->err, m->err_room);
 	if (m->shm == NULL)
 		return false;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -469,17 +472,35 @@ master_make_shm(struct master *m)
 	facts->master_pid = getpid();
 	facts->started_ms = (uint64_t)now.tv_sec * 1000 +
 	    (uint64_t)now.tv_nsec / 1000000;
-	facts->recv_timeout_ms = (uint32_t)m->cfg->services[0].recv_timeout_ms;
-	facts->n_hosts = (uint32_t)m->cfg->n_addrs;
-	for (unsigned i = 0; i < m->cfg->n_addrs; i++) {
-		host = shm_host(m->shm, i);
-		snprintf(host->name, sizeof(host->name), "%s",
-		    m->cfg->addrs[i].name);
-		host->in_use = 1;
-		shm_set_host_state(m->shm, i, SHM_HOST_UP, 0);
-		m->host_entry[i] = i;
-	}
-	return master_reserve_slots(m);
+	m->host_entry = places_find(&m->places, m->setup.cfg);
+	if (m->host_entry == NULL)
+		return false;
+	reload_publish(m);
+	return true;
+}
+
+static bool
+master_make_health(struct master *m)
+{
+	m->health_hooks = (struct health_hooks) {
+		.has_worker = master_has_worker,
+		.tell_workers = master_tell_workers,
+		.data = m,
+	};
+	m->health = health_new(m->loop, m->setup.cfg, m->shm, m->host_entry,
+	    &m->health_hooks);
+	return m->health != NULL;
+}
+
+static bool
+master_make_sockets(struct master *m)
+{
+	m->sockets = sockets_new();
+	if (m->sockets == NULL || !sockets_prepare(m->sockets, m->setup.cfg,
+	    m->n_workers, m->birth->lock->was_stale, m->err, m->err_room))
+		return false;
+	sockets_commit(m->sockets, m->setup.cfg);
+	return true;
 }
 
 /* Spawn all, and wait until they serve or a signal says stop. */
@@ -488,7 +509,9 @@ master_start_slots(struct master *m)
 {
 	ev_timer_init(&m->start_timer, master_on_start_timer, MASTER_START_S,
 	    0);
-	m->start_timer.data = m;
+	ev_timer_init(&m->tick_timer, master_on_tick, MASTER_TICK_S,
+	    MASTER_TICK_S);
+	m->start_timer.data = m->tick_timer.data = m;
 	ev_now_update(m->loop);
 	ev_timer_start(m->loop, &m->start_timer);
 	for (unsigned i = 0; i < m->n_workers && !m->is_failed; i++)
@@ -496,31 +519,31 @@ master_start_slots(struct master *m)
 	while (m->state == MASTER_STARTING && !m->is_failed)
 		ev_run(m->loop, EVRUN_ONCE);
 	ev_timer_stop(m->loop, &m->start_timer);
+	ev_timer_start(m->loop, &m->tick_timer);
 	return !m->is_failed;
 }
 
-static bool
-master_alloc(struct master *m)
+static void
+master_init(struct master *m)
 {
-	size_t n_fds;
-
-	m->n_workers = master_count_workers(m->cfg);
-	n_fds = m->n_workers * m->cfg->n_services;
-	m->listen_fds = calloc(n_fds, sizeof(*m->listen_fds));
-	m->keeper = calloc(m->n_workers, sizeof(*m->keeper));
-	m->host_entry = calloc(m->cfg->n_addrs + 1, sizeof(*m->host_entry));
-	m->slots = calloc(m->n_workers, sizeof(*m->slots));
-	m->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
-	if (m->listen_fds == NULL || m->keeper == NULL ||
-	    m->host_entry == NULL || m->slots == NULL || m->loop == NULL)
-		return false;
-	for (size_t i = 0; i < n_fds; i++)
-		m->listen_fds[i] = -1;
-	return true;
+	m->n_workers = master_count_workers(m->setup.cfg);
+	m->snapshot = -1;
+	inbox_init(&m->inboxes);
+	m->common = (struct slot_common) {
+		.loop = m->loop,
+		.cfg = m->setup.cfg,
+		.shm = m->shm,
+		.user = m->birth->user,
+		.on_fork = master_on_fork,
+		.on_change = master_on_slot,
+		.on_alarm = master_on_alarm,
+		.data = m,
+	};
 }
 
 struct master *
-master_new(const struct master_birth *birth, char *err, size_t room)
+master_new(const struct master_birth *birth, struct setup *setup, char *err,
+    size_t room)
 {
 	struct master *m = calloc(1, sizeof(*m));
 
@@ -528,15 +551,22 @@ master_new(const struct master_birth *birth, char *err, size_t room)
 	if (m == NULL)
 		return NULL;
 	m->birth = birth;
-	m->cfg = birth->cfg;
+	m->setup = *setup;
+	memset(setup, 0, sizeof(*setup));
 	m->err = err;
 	m->err_room = room;
-	if (!master_alloc(m))
+	m->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+	master_init(m);
+	if (m->loop == NULL)
 		goto fail;
 	master_start_signals(m);
-	if (!master_open_sockets(m) || !master_make_shm(m))
+	if (!master_make_sockets(m) || !master_make_shm(m))
 		goto fail;
-	if (!master_make_slots(m) || !master_make_health(m)) {
+	m->common.shm = m->shm;
+	if (!master_grow_slots(m, m->n_workers, err, room))
+		goto fail;
+	master_pin_slots(m);
+	if (!master_make_health(m)) {
 		snprintf(err, room, "out of memory");
 		goto fail;
 	}
@@ -545,6 +575,9 @@ master_new(const struct master_birth *birth, char *err, size_t room)
 	shm_set_ready(m->shm);
 	if (m->state == MASTER_SERVING)
 		log_info("%u workers serve", m->n_workers);
+	/* A reload may have been asked for meanwhile. */
+	if (m->is_check_late)
+		reload_order(m);
 	return m;
 fail:
 	master_free(&m);
@@ -561,7 +594,7 @@ void
 master_run(struct master *m)
 {
 	while (m->state != MASTER_STOPPING ||
-	    master_count_slots(m, SLOT_EMPTY) < m->n_workers)
+	    master_count_slots(m, SLOT_EMPTY) < m->n_slots)
 		ev_run(m->loop, EVRUN_ONCE);
 	log_info("all workers have stopped");
 }
@@ -575,7 +608,7 @@ master_end_slots(struct master *m)
 
 	m->state = MASTER_STOPPING;
 	master_tell_slots(m, SLOT_KILL);
-	while (master_count_slots(m, SLOT_EMPTY) < m->n_workers) {
+	while (master_count_slots(m, SLOT_EMPTY) < m->n_slots) {
 		pid = waitpid(-1, &status, 0);
 		if (pid > 0)
 			master_bury(m, pid, status);
@@ -593,26 +626,26 @@ master_free(struct master **master)
 	if (m == NULL)
 		return;
 	*master = NULL;
+	reload_fini(m);
 	health_free(&m->health);
 	/* One more signal must not leave anything behind. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	if (m->has_slots)
-		master_end_slots(m);
-	for (unsigned i = 0; m->slots != NULL && i < m->n_workers; i++)
+	master_end_slots(m);
+	for (unsigned i = 0; i < SHM_WORKERS_MAX; i++)
 		slot_free(&m->slots[i]);
 	if (m->shm != NULL)
 		shm_unlink_made(m->shm);
 	shm_close(&m->shm);
-	for (unsigned i = 0; m->listen_fds != NULL && i < m->n_workers; i++)
-		master_close_listen_fds(m, i);
+	sockets_free(&m->sockets);
+	inbox_fini(&m->inboxes);
+	places_fini(&m->places);
 	if (m->loop != NULL) {
+		ev_timer_stop(m->loop, &m->tick_timer);
 		master_stop_signals(m);
 		ev_loop_destroy(m->loop);
 	}
-	free(m->listen_fds);
-	free(m->keeper);
 	free(m->host_entry);
-	free(m->slots);
+	setup_free(&m->setup);
 	free(m);
 }

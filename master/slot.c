@@ -4,6 +4,7 @@
 #include "master/slot.h"
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -15,12 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "master/user.h"
+#include "shared/fdpass.h"
 #include "shared/log.h"
 
 #define SLOT_YOUNG_MS	1000	/* who dies before has not really lived */
 #define SLOT_PAUSE_MS	50	/* the first pause; each is twice the last */
 #define SLOT_PAUSE_MAX_MS 200	/* new clients wait in its socket meanwhile */
 #define SLOT_SLACK_MS	1000	/* on top of shutdown_timeout */
+#define SLOT_BEATS_MAX	10	/* looks that find no heartbeat: it hangs */
 
 struct slot {
 	const struct slot_common *common;
@@ -33,6 +37,8 @@ struct slot {
 	bool		 is_killed;	/* by us */
 	uint64_t	 spawned_ms;
 	unsigned	 pause_ms;	/* the last one; 0: none */
+	uint64_t	 beat;		/* that was seen last */
+	unsigned	 n_beatless;	/* looks since */
 	ev_io		 io;		/* on control */
 	ev_timer	 timer;		/* gives SLOT_TIMEOUT */
 	char		 why[128];
@@ -82,6 +88,34 @@ slot_pause(struct slot *s)
 	return SLOT_PAUSED;
 }
 
+/* Leave a core or not, as the configuration says. */
+static void
+slot_set_core(const struct slot_common *common)
+{
+	const struct rlimit none = { 0, 0 };
+
+	if (!common->cfg->core_dump)
+		(void)setrlimit(RLIMIT_CORE, &none);
+	else
+		/* A change of user takes it away. */
+		(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static void
+slot_set_cpu(const struct slot *s, pid_t pid)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (s->cpu != -1)
+		CPU_SET(s->cpu, &set);
+	else if (sched_getaffinity(0, sizeof(set), &set) == -1)
+		return;
+	if (sched_setaffinity(pid, sizeof(set), &set) == -1 && s->cpu != -1)
+		log_warn("worker %u: cannot be pinned to core %d", s->i,
+		    s->cpu);
+}
+
 /* The child's way to worker_run. */
 static void	slot_be_worker(struct slot *, int, pid_t, const sigset_t *)
 		    NORETURN;
@@ -93,34 +127,27 @@ slot_be_worker(struct slot *s, int control, pid_t master,
 	static const int ignored[] = {
 		SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE
 	};
-	const struct worker_birth birth = {
-		.cfg = s->common->cfg,
-		.ext = s->common->ext,
-		.shm = s->common->shm,
-		.slot = s->i,
-		.cpu = s->cpu,
-		.control = control,
-		.listen_fds = s->common->listen_fds,
-		.n_slots = s->common->n_slots,
-		.host_entry = s->common->host_entry,
-	};
-	cpu_set_t set;
+	const struct slot_common *common = s->common;
+	static struct worker_birth birth;
 
-	s->common->on_fork(s->common->data);
+	common->on_fork(common->data, s->i, &birth);
+	birth.control = control;
 	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
 		signal(ignored[i], SIG_IGN);
 	sigprocmask(SIG_SETMASK, mask, NULL);
+	if (s->cpu != -1)
+		slot_set_cpu(s, 0);
+	if (!user_become(common->user)) {
+		log_error("worker %u: cannot become user %s", s->i,
+		    common->user->name);
+		_exit(1);
+	}
+	/* A change of user takes it away. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != master)
 		_exit(1);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (s->cpu != -1) {
-		CPU_ZERO(&set);
-		CPU_SET(s->cpu, &set);
-		if (sched_setaffinity(0, sizeof(set), &set) == -1)
-			log_warn("worker %u: cannot be pinned to core %d",
-			    s->i, s->cpu);
-	}
+	slot_set_core(common);
 	_exit(worker_run(&birth));
 }
 
@@ -133,6 +160,7 @@ slot_watch(struct slot *s, pid_t pid, int control)
 	s->pid = pid;
 	s->control = control;
 	s->is_killed = false;
+	s->n_beatless = 0;
 	s->spawned_ms = slot_now_ms();
 	atomic_store_explicit(&shm->pid, pid, memory_order_relaxed);
 	atomic_store_explicit(&shm->spawned_ms, s->spawned_ms,
@@ -172,7 +200,7 @@ slot_spawn(struct slot *s)
 	int pair[2] = { -1, -1 };
 	pid_t pid = -1;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
 	    pair) == 0)
 		pid = slot_fork(s, pair);
 	if (pid == -1)
@@ -219,7 +247,7 @@ slot_bury(struct slot *s)
 	/* What it held for the backups is gone with it. */
 	counter_add(&slot_shm(s)->counter[COUNTER_COPIES_LOST],
 	    counter_get(&slot_shm(s)->counter[COUNTER_COPIES_QUEUED]));
-	shm_zero_gauges(slot_shm(s), (unsigned)s->common->cfg->n_addrs);
+	shm_zero_gauges(slot_shm(s), s->common->n_entries);
 	return lived_ms;
 }
 
@@ -263,6 +291,29 @@ slot_drain(struct slot *s)
 	return SLOT_STOPPING;
 }
 
+/* Copies for the backups go as they would have gone. */
+static enum slot_state
+slot_give(struct slot *s)
+{
+	const struct config *cfg = s->common->cfg;
+	int64_t copies_ms = 0;
+
+	for (size_t i = 0; i < cfg->n_services; i++)
+		copies_ms = MAX(copies_ms, cfg->services[i].async_timeout_ms);
+	slot_order(s, WORKER_GIVE, 0);
+	slot_arm(s, cfg->shutdown_timeout_ms + copies_ms + SLOT_SLACK_MS);
+	return SLOT_STOPPING;
+}
+
+/* What it was, until it is reaped. */
+static enum slot_state
+slot_kill_hanging(struct slot *s)
+{
+	log_errorx("worker %u (pid %ld) hangs: killed", s->i, (long)s->pid);
+	kill(s->pid, SIGKILL);
+	return s->state;
+}
+
 static enum slot_state
 slot_kill(struct slot *s)
 {
@@ -295,20 +346,26 @@ static const slot_action_fn slot_table[SLOT_N_STATES][SLOT_N_EVENTS] = {
 		[SLOT_READY] = slot_serve,
 		[SLOT_DIED] = slot_bury_starting,
 		[SLOT_DRAIN] = slot_drain,
+		[SLOT_GIVE] = slot_give,
+		[SLOT_HANGS] = slot_kill_hanging,
 		[SLOT_KILL] = slot_kill,
 	},
 	[SLOT_RUNNING] = {
 		[SLOT_DIED] = slot_bury_running,
 		[SLOT_DRAIN] = slot_drain,
+		[SLOT_GIVE] = slot_give,
+		[SLOT_HANGS] = slot_kill_hanging,
 		[SLOT_KILL] = slot_kill,
 	},
 	[SLOT_PAUSED] = {
 		[SLOT_TIMEOUT] = slot_spawn,
 		[SLOT_DRAIN] = slot_give_up,
+		[SLOT_GIVE] = slot_give_up,
 		[SLOT_KILL] = slot_give_up,
 	},
 	[SLOT_STOPPING] = {
 		[SLOT_DIED] = slot_bury_stopping,
+		[SLOT_DRAIN] = slot_drain,
 		[SLOT_TIMEOUT] = slot_kill_late,
 		[SLOT_KILL] = slot_kill,
 	},
@@ -325,6 +382,8 @@ slot_tell(struct slot *s, enum slot_event event)
 	s->state = action(s);
 	if (s->state == old)
 		return;
+	atomic_store_explicit(&slot_shm(s)->serves,
+	    s->state == SLOT_RUNNING, memory_order_relaxed);
 	log_debug("worker %u: %s -> %s", s->i, slot_state_names[old],
 	    slot_state_names[s->state]);
 	s->common->on_change(s->common->data, s);
@@ -334,21 +393,21 @@ static void
 slot_on_control(struct ev_loop *loop, ev_io *io, int revents)
 {
 	struct slot *s = io->data;
-	char reports[16];
+	bool is_alarm = false;
+	char report;
 	ssize_t n;
 
 	(void)revents;
-	n = read(s->control, reports, sizeof(reports));
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
-		return;
-	/* It is about to be reaped. */
-	if (n <= 0)
-		ev_io_stop(loop, io);
-	for (ssize_t i = 0; i < n; i++)
-		if (reports[i] == WORKER_READY)
+	while ((n = read(s->control, &report, 1)) == 1)
+		if (report == WORKER_READY)
 			slot_tell(s, SLOT_READY);
-		else if (reports[i] == WORKER_ALARM)
-			s->common->on_alarm(s->common->data);
+		else if (report == WORKER_ALARM)
+			is_alarm = true;
+	/* It is about to be reaped. */
+	if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		ev_io_stop(loop, io);
+	if (is_alarm)
+		s->common->on_alarm(s->common->data);
 }
 
 static void
@@ -360,7 +419,7 @@ slot_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 }
 
 struct slot *
-slot_new(const struct slot_common *common, unsigned i, int cpu)
+slot_new(const struct slot_common *common, unsigned i)
 {
 	struct slot *s = calloc(1, sizeof(*s));
 
@@ -368,7 +427,7 @@ slot_new(const struct slot_common *common, unsigned i, int cpu)
 		return NULL;
 	s->common = common;
 	s->i = i;
-	s->cpu = cpu;
+	s->cpu = -1;
 	s->control = -1;
 	ev_init(&s->io, slot_on_control);
 	ev_init(&s->timer, slot_on_timer);
@@ -403,15 +462,47 @@ slot_reap(struct slot *s, pid_t pid, int status)
 }
 
 void
+slot_pin(struct slot *s, int cpu)
+{
+	if (s->cpu == cpu)
+		return;
+	s->cpu = cpu;
+	if (s->pid != 0)
+		slot_set_cpu(s, s->pid);
+}
+
+void
+slot_send(struct slot *s, const struct worker_message *msg, const int *fds,
+    size_t n)
+{
+	if (fdpass_send(s->control, msg, sizeof(*msg), fds, n) ||
+	    errno == EPIPE)
+		return;
+	log_error("worker %u (pid %ld) takes no orders ('%c'): killed", s->i,
+	    (long)s->pid, msg->order);
+	kill(s->pid, SIGKILL);
+}
+
+void
 slot_order(struct slot *s, enum worker_order order, unsigned about)
 {
-	const unsigned char bytes[] = {
-		(unsigned char)order, (unsigned char)about
+	const struct worker_message msg = {
+		.order = (uint8_t)order, .slot = (uint16_t)about
 	};
 
-	if (write(s->control, bytes, sizeof(bytes)) != sizeof(bytes))
-		log_warn("worker %u cannot be given the order '%c'", s->i,
-		    order);
+	slot_send(s, &msg, NULL, 0);
+}
+
+void
+slot_check_beat(struct slot *s)
+{
+	uint64_t beat = counter_get(&slot_shm(s)->heartbeat);
+
+	if (s->pid == 0 || beat != s->beat) {
+		s->beat = beat;
+		s->n_beatless = 0;
+	} else if (++s->n_beatless == SLOT_BEATS_MAX)
+		slot_tell(s, SLOT_HANGS);
 }
 
 void

@@ -3,7 +3,8 @@
  *
  * A slot is spawned, watched, respawned and stopped.  What happens is a table
  * of state and event (slot.c).  A worker that lived a second is replaced at
- * once; one that dies young, after a pause that grows to 200 ms.
+ * once; one that dies young, after a pause that grows to 200 ms.  One whose
+ * heart does not beat is killed, and replaced like that.
  */
 #ifndef MASTER_SLOT_H
 #define MASTER_SLOT_H
@@ -16,8 +17,8 @@
 #include "shared/shm.h"
 #include "worker/worker.h"
 
-struct extload;
 struct slot;
+struct user;
 
 enum slot_state {
 	SLOT_EMPTY,	/* no worker, and none is wanted */
@@ -34,6 +35,8 @@ enum slot_event {
 	SLOT_DIED,	/* it was reaped */
 	SLOT_TIMEOUT,	/* the pause, or the time to stop, is over */
 	SLOT_DRAIN,	/* the master wants it to finish and go */
+	SLOT_GIVE,	/* the same, but its clients go on with others */
+	SLOT_HANGS,	/* its heart has not beaten for long */
 	SLOT_KILL,	/* the master wants it gone now */
 	SLOT_N_EVENTS
 };
@@ -43,17 +46,17 @@ extern const char *const slot_state_names[SLOT_N_STATES];
 /* What all slots share; lives longer than they do. */
 struct slot_common {
 	struct ev_loop	*loop;
-	const struct config *cfg;
-	struct extload	*const *ext;	/* one a service */
+	const struct config *cfg;	/* the one in force */
+	unsigned	 n_entries;	/* of the hosts table, ever used */
 	struct shm	*shm;		/* has reserved the slots */
-	const unsigned	*host_entry;	/* config.addrs -> hosts table */
-	const int	*listen_fds;	/* [n_slots][services], the caller's */
-	unsigned	 n_slots;
+	const struct user *user;	/* that workers become */
 
-	/* Called in a new worker before anything else, with all signals
+	/* Called in SLOT's new worker before anything else, with all signals
 	 * blocked: let go of everything that is the master's, the loop
-	 * included, and of its ways to the other workers. */
-	void		 (*on_fork)(void *data);
+	 * included, and of its ways to the other workers, and fill in BIRTH but
+	 * for control. */
+	void		 (*on_fork)(void *data, unsigned slot,
+			    struct worker_birth *birth);
 	/* SLOT is in another state.  It may not be told anything from here. */
 	void		 (*on_change)(void *data, const struct slot *slot);
 	/* A worker has something to say of a host. */
@@ -61,19 +64,25 @@ struct slot_common {
 	void		*data;
 };
 
-/* Slot I, empty; its workers are pinned to CPU (-1: to none) and listen on
- * the listen_fds of I, and of those that they adopt.  NULL: no memory. */
-struct slot *slot_new(const struct slot_common *common, unsigned i, int cpu)
+/* Slot I, empty.  NULL: no memory. */
+struct slot *slot_new(const struct slot_common *common, unsigned i)
 	    MUST_CHECK;
 /* An empty slot. */
 void	 slot_free(struct slot **slot);
 
 /* What is meaningless in the slot's state is ignored. */
 void	 slot_tell(struct slot *slot, enum slot_event event);
-/* Give SLOT's worker, which is there, ORDER about slot ABOUT.  One that has
- * died meanwhile, or hangs, misses it. */
+/* Pin SLOT's workers to CPU from now on (-1: to none), the one there is too. */
+void	 slot_pin(struct slot *slot, int cpu);
+/* Give SLOT's worker, which is there, the order MSG with N descriptors.  One
+ * that does not take it is killed: it would be replaced anyway. */
+void	 slot_send(struct slot *slot, const struct worker_message *msg,
+	    const int *fds, size_t n);
+/* The same, of an order that is nothing but a word about slot ABOUT. */
 void	 slot_order(struct slot *slot, enum worker_order order,
 	    unsigned about);
+/* Look whether the worker's heart beats; to be called at an even pace. */
+void	 slot_check_beat(struct slot *slot);
 /* The child PID has ended with STATUS; false: it is none of this slot's. */
 bool	 slot_reap(struct slot *slot, pid_t pid, int status);
 /* In a worker: close what belongs to SLOT's (the loop is not touched). */

@@ -89,8 +89,29 @@ config_listen_read_mode(const struct config *cfg,
 	return true;
 }
 
-/* All of SERVICE's: those of listen, with a star for any address, or its
- * port. */
+/* The LEN bytes at TEXT as an address, in WORD: a star is any, and what has no
+ * port has the service's.  Its length. */
+static size_t
+config_listen_expand(const struct config_service *service, const char *text,
+    size_t len, char word[CONFIG_LISTEN_WORD])
+{
+	bool is_any = *text == '*';
+	const char *end = memchr(text, ']', len);
+	const char *from = end != NULL ? end : text;
+	bool has_port = *text == '/' ||
+	    memchr(from, ':', len - (size_t)(from - text)) != NULL;
+	char port[16] = "";
+	int n;
+
+	if (!has_port)
+		snprintf(port, sizeof(port), ":%d", (int)service->port);
+	n = snprintf(word, CONFIG_LISTEN_WORD, "%s%.*s%s",
+	    is_any ? "0.0.0.0" : "", (int)(len - is_any), text + is_any,
+	    port);
+	return MIN((size_t)n, CONFIG_LISTEN_WORD - 1);
+}
+
+/* All of SERVICE's: those of listen, or its port on any address. */
 static bool
 config_listen_make(struct config *cfg, struct config_service *service,
     size_t room, char *err)
@@ -99,7 +120,6 @@ config_listen_make(struct config *cfg, struct config_service *service,
 	const char *text = service->listen;
 	char word[CONFIG_LISTEN_WORD];
 	size_t len;
-	int n;
 
 	service->listens = config_alloc(cfg->file, room + 1,
 	    sizeof(*service->listens));
@@ -109,10 +129,8 @@ config_listen_make(struct config *cfg, struct config_service *service,
 	if (!config_listen_read_mode(cfg, service, err))
 		return false;
 	if (text == NULL) {
-		n = snprintf(word, sizeof(word), "0.0.0.0:%d",
-		    (int)service->port);
-		return config_listen_add(cfg, service, "port", word,
-		    (size_t)n, err);
+		len = config_listen_expand(service, "*", 1, word);
+		return config_listen_add(cfg, service, "port", word, len, err);
 	}
 	for (;; text += len) {
 		text += strspn(text, CONFIG_LISTEN_SPACE);
@@ -124,11 +142,8 @@ config_listen_make(struct config *cfg, struct config_service *service,
 			    config_find(section, "listen"),
 			    "more than %d addresses in all",
 			    CONFIG_LISTENS_MAX);
-		n = snprintf(word, sizeof(word), "%s%.*s",
-		    *text == '*' ? "0.0.0.0" : "",
-		    (int)(len - (*text == '*')), text + (*text == '*'));
 		if (!config_listen_add(cfg, service, "listen", word,
-		    MIN((size_t)n, sizeof(word) - 1), err))
+		    config_listen_expand(service, text, len, word), err))
 			return false;
 	}
 	if (service->n_listens == 0)

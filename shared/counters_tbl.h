@@ -50,6 +50,10 @@ X(BYTES_READ, "bytes_read", TOTAL, "bytes received from clients") \
 X(BYTES_WRITTEN, "bytes_written", TOTAL, "bytes sent to clients") \
 X(CLIENTS, "curr_connections", GAUGE, "client connections") \
 X(CLIENTS_TOTAL, "total_connections", TOTAL, "client connections accepted") \
+X(CLIENTS_GIVEN, "clients_given", TOTAL, \
+    "client connections given to other workers") \
+X(CLIENTS_TAKEN, "clients_taken", TOTAL, \
+    "client connections taken from other workers") \
 X(ACCEPT_ERRORS, "accept_errors", TOTAL, "accepts that failed") \
 X(PAUSES, "client_pauses", TOTAL, \
     "times a client was not read because too much waited for it") \

@@ -37,7 +37,7 @@ int
 log_open(const char *path)
 {
 	struct stat st;
-	int fd, old;
+	int fd;
 
 	fd = open(path, O_WRONLY | LOG_FLAGS, 0640);
 	/*
@@ -52,12 +52,25 @@ log_open(const char *path)
 	}
 	if (fd == -1)
 		return -1;
-	old = log_state.fd;
+	log_set_fd(fd);
+	return 0;
+}
+
+void
+log_set_fd(int fd)
+{
+	int old = log_state.fd;
+
 	log_state.fd = fd;
 	log_state.torn = false;
 	if (old != -1)
 		close(old);
-	return 0;
+}
+
+int
+log_fd(void)
+{
+	return log_state.fd;
 }
 
 void

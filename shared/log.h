@@ -24,6 +24,10 @@ struct log_gate {
  * stays.  PATH may be a FIFO that nobody reads yet.  The descriptor is for
  * children too, but not for other programs. */
 int	 log_open(const char *path) MUST_CHECK;
+/* Write to FD from now on, which is the log's own then. */
+void	 log_set_fd(int fd);
+/* The descriptor that lines go to; -1: standard error. */
+int	 log_fd(void);
 void	 log_close(void);
 void	 log_set_level(enum log_level level);
 bool	 log_wants(enum log_level level);

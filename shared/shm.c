@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define SHM_MAGIC	UINT64_C(0x6b767072786f7931)
-#define SHM_VERSION	2
+#define SHM_VERSION	3
 #define SHM_PAGE	4096
 #define SHM_PAGES(n)	(((n) + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE)
 #define SHM_NAME_MAX	32
@@ -344,7 +344,7 @@ shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts)
 	len = offsetof(struct shm_slot, host) +
 	    n_hosts * sizeof(((struct shm_slot *)NULL)->host[0]);
 	rc = shm_fallocate(shm->fd, SHM_SLOTS_AT + i * SHM_SLOT_SIZE, len);
-	shm->is_reserved[i] = rc == 0;
+	shm->is_reserved[i] |= rc == 0;
 	errno = rc;
 	return rc == 0;
 }
@@ -367,6 +367,21 @@ shm_host(struct shm *shm, unsigned i)
 {
 	ASSERT(i < SHM_HOSTS_MAX);
 	return (struct shm_host *)(void *)(shm->base + SHM_HOSTS_AT) + i;
+}
+
+void
+shm_list_host(struct shm *shm, unsigned n, unsigned entry)
+{
+	ASSERT(entry < SHM_HOSTS_MAX);
+	atomic_store_explicit(&shm_host(shm, n)->listed, entry,
+	    memory_order_relaxed);
+}
+
+unsigned
+shm_nth_host(struct shm *shm, unsigned n)
+{
+	return atomic_load_explicit(&shm_host(shm, n)->listed,
+	    memory_order_relaxed);
 }
 
 struct shm_slot *

@@ -21,7 +21,8 @@ enum shm_host_state {
 	SHM_HOST_UP
 };
 
-/* One address, in the master's hand. */
+/* One address, in the master's hand.  An entry is its address's for the life
+ * of the instance, in use or not. */
 struct shm_host {
 	char		 name[SHM_HOST_NAME];
 	_Atomic uint32_t in_use;	/* some service's group has it */
@@ -31,18 +32,23 @@ struct shm_host {
 	_Atomic uint64_t returns;	/* and put back */
 	/* REJOINING: the worker in this slot is to empty it; else none. */
 	_Atomic uint32_t flusher;
+	/* No fact of this host: the Nth in the file has the entry that entry N
+	 * names here. */
+	_Atomic uint32_t listed;
 } __attribute__((aligned(64)));
 
 #define SHM_NO_FLUSHER	UINT32_MAX
 
-/* One worker's, in the worker's hand; pid, starts and spawned_ms in the
- * master's. */
+/* One worker's, in the worker's hand; what stands before the heartbeat is in
+ * the master's. */
 struct shm_slot {
 	_Atomic int64_t	 pid;		/* 0: no worker */
 	_Atomic uint64_t starts;	/* how often one was started here */
 	_Atomic uint64_t spawned_ms;	/* monotonic */
+	_Atomic uint32_t serves;	/* it takes clients, given ones too */
 	_Atomic uint64_t heartbeat __attribute__((aligned(64)));
 	_Atomic uint64_t seen_generation; /* of the hosts; it goes by that */
+	_Atomic uint64_t seen_config;	/* the reload that it goes by */
 	counter_cell	 counter[COUNTER_N] __attribute__((aligned(64)));
 	counter_cell	 host[SHM_HOSTS_MAX][HOST_N]
 			    __attribute__((aligned(64)));
@@ -50,12 +56,16 @@ struct shm_slot {
 
 struct shm;
 
-/* What the master says of the whole; set before the segment is ready. */
+/* What the master says of the whole.  The first two are set before the segment
+ * is ready, the others change with a reload. */
 struct shm_facts {
 	int64_t		 master_pid;
 	uint64_t	 started_ms;	/* monotonic */
-	uint32_t	 recv_timeout_ms;
-	uint32_t	 n_hosts;	/* entries of the hosts table in use */
+	_Atomic uint32_t recv_timeout_ms;
+	_Atomic uint32_t n_hosts;	/* in use: see shm_list_host */
+	_Atomic uint64_t reloads;	/* that are in force */
+	_Atomic uint64_t reload_errors;	/* files that were refused */
+	_Atomic uint64_t last_reload_ms; /* monotonic, of either; 0: none */
 };
 
 /* The master's: make the segment for PID_FILE, whose lock it holds; a stale
@@ -74,8 +84,8 @@ void	 shm_close(struct shm **shm);
  * From then on it does not count as used. */
 void	 shm_unlink_made(struct shm *shm);
 
-/* Reserve the pages of slot I for N_HOSTS hosts; false with errno: /dev/shm is
- * full.  To be done before shm_set_n_slots counts the slot, for readers touch
+/* Reserve the pages of slot I for N_HOSTS hosts, or for more than before;
+ * false with errno: /dev/shm is full.  To be done before shm_set_n_slots counts the slot, for readers touch
  * the pages too. */
 bool	 shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts) MUST_CHECK;
 /* Say that readers may come. */
@@ -83,6 +93,9 @@ void	 shm_set_ready(struct shm *shm);
 
 struct shm_facts *shm_facts(struct shm *shm);
 struct shm_host *shm_host(struct shm *shm, unsigned i);
+/* The hosts in use, in the order of the file: facts.n_hosts of them. */
+void	 shm_list_host(struct shm *shm, unsigned n, unsigned entry);
+unsigned shm_nth_host(struct shm *shm, unsigned n);
 struct shm_slot *shm_slot(struct shm *shm, unsigned i);
 /* The master's: readers may sum up the first N slots, which are reserved. */
 void	 shm_set_n_slots(struct shm *shm, unsigned n);

@@ -1086,11 +1086,11 @@ static void
 config_listens_on_the_port_or_on_what_listen_says(void **state)
 {
 	struct config *cfg = load("[kvproxy]\nport=7\n" SERVICE
-	    "listen=127.0.0.1:1, [0::1]:2 *:3\t/run/a,/run/B\n"
+	    "listen=127.0.0.1, [0::1] *:3\t/run/a,/run/B\n"
 	    "listen_mode=660\n"
 	    "[t]\nextension=e.so\nhosts=g\n" GROUP);
 	static const char *const want[] = {
-		"127.0.0.1:1", "[::1%0]:2", "0.0.0.0:3", "/run/a", "/run/B"
+		"127.0.0.1:7", "[::1%0]:7", "0.0.0.0:3", "/run/a", "/run/B"
 	};
 	const struct config_service *s;
 

@@ -19,7 +19,8 @@
 
 #include "master/listen.h"
 
-static unsigned port;
+static struct config_listen where;
+static char where_name[32];
 static char err[256];
 static int n_calls = -1;	/* until a rival comes; negative: none does */
 static int rival;		/* what the rival got */
@@ -31,7 +32,8 @@ step(void)
 	char its_err[256];
 
 	if (n_calls-- == 0)
-		rival = listen_claim(port, 5, its_err, sizeof(its_err));
+		rival = listen_claim(&where, 0, 5, its_err,
+		    sizeof(its_err));
 }
 
 /* In libc's place: what listen.c calls. */
@@ -68,7 +70,9 @@ set_up(void **state)
 	if (bind(fd, (struct sockaddr *)&sin, len) == -1 ||
 	    getsockname(fd, (struct sockaddr *)&sin, &len) == -1)
 		return -1;
-	port = ntohs(sin.sin_port);
+	snprintf(where_name, sizeof(where_name), "0.0.0.0:%u", ntohs(sin.sin_port));
+	where = (struct config_listen){ .name = where_name, .sa_len = len };
+	memcpy(&where.sa, &sin, len);
 	err[0] = '\0';
 	return close(fd);
 }
@@ -76,13 +80,13 @@ set_up(void **state)
 static int
 claim(void)
 {
-	return listen_claim(port, 5, err, sizeof(err));
+	return listen_claim(&where, 0, 5, err, sizeof(err));
 }
 
 static int
 join(void)
 {
-	return listen_join(port, 5, err, sizeof(err));
+	return listen_join(&where, 5, err, sizeof(err));
 }
 
 static void
@@ -99,7 +103,7 @@ listen_claimed_port_is_joined_but_not_claimed_again(void **state)
 	assert_int_equal(claim(), -1);
 	assert_int_equal(errno, EADDRINUSE);
 	snprintf(want, sizeof(want),
-	    "cannot listen on 0.0.0.0:%u: Address already in use", port);
+	    "cannot listen on %s: Address already in use", where_name);
 	assert_string_equal(err, want);
 	close(first);
 	assert_int_equal(claim(), -1);	/* the second has it still */

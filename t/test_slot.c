@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "master/slot.h"
+#include "master/user.h"
 #include "shared/log.h"
 #include "worker/worker.h"
 
@@ -31,7 +32,7 @@ enum part {
 static enum part part;
 static char folder[64], pid_file[96];
 static struct config cfg = { .n_addrs = 2, .shutdown_timeout_ms = 0 };
-static unsigned host_entry[] = { 0, 1 };
+static const struct user user;
 static struct slot_common common;
 static struct slot *slot;
 static unsigned n_changes, n_spawned;
@@ -42,7 +43,7 @@ worker_run(const struct worker_birth *birth)
 {
 	struct shm_slot *s = shm_slot(birth->shm, birth->slot);
 	const char ready = WORKER_READY;
-	char order = 0;
+	struct worker_message msg = { .order = 0 };
 
 	if (part == NOT_EVEN_SERVE)
 		return 3;
@@ -54,18 +55,20 @@ worker_run(const struct worker_birth *birth)
 		return 5;
 	if (part == SERVE_ONCE)
 		return 4;
-	while (part == SERVE_DEAF || order != WORKER_DRAIN) {
+	while (part == SERVE_DEAF || msg.order != WORKER_DRAIN) {
 		usleep(1000);	/* control does not block */
-		if (read(birth->control, &order, 1) == 0)
+		if (read(birth->control, &msg, sizeof(msg)) == 0)
 			return 6;
 	}
 	return 0;
 }
 
 static void
-on_fork(void *data)
+on_fork(void *data, unsigned i, struct worker_birth *birth)
 {
 	(void)data;
+	birth->shm = common.shm;
+	birth->slot = i;
 	ev_loop_destroy(common.loop);
 	close(alive[0]);
 	slot_forget(slot);
@@ -141,11 +144,12 @@ set_up(void **state)
 	log_set_level(LOG_FATAL);
 	common.loop = ev_loop_new(EVFLAG_AUTO);
 	common.cfg = &cfg;
-	common.host_entry = host_entry;
+	common.n_entries = (unsigned)cfg.n_addrs;
+	common.user = &user;
 	common.shm = shm_create(pid_file, err, sizeof(err));
 	common.on_fork = on_fork;
 	common.on_change = on_change;
-	slot = slot_new(&common, 3, -1);
+	slot = slot_new(&common, 3);
 	part = SERVE;
 	n_changes = n_spawned = 0;
 	if (common.shm == NULL || slot == NULL)

@@ -45,7 +45,7 @@ backend_warn(struct backend *b, const char *what)
 	unsigned held;
 
 	if (log_gate_pass(&b->gate, &held))
-		log_warnx("b%u %s: %s%s", b->number, b->addr->name, what,
+		log_warnx("b%u %s: %s%s", b->number, resolve_text(b->place), what,
 		    held > 0 ? " (and more)" : "");
 }
 
@@ -72,7 +72,7 @@ backend_set_state(struct backend *b, enum backend_state state)
 	};
 
 	ASSERT(edges[b->state] & 1u << state);
-	log_debug("b%u %s: %s -> %s", b->number, b->addr->name,
+	log_debug("b%u %s: %s -> %s", b->number, resolve_text(b->place),
 	    backend_state_name[b->state], backend_state_name[state]);
 	if (state == BACKEND_UP) {
 		counter_add(backend_count(b, HOST_CONNECTS), 1);
@@ -161,7 +161,7 @@ backend_give_up(struct backend *b, enum kvp_fail why)
 	legs_end_all(b, &lost, why);
 	b->pause_ms = MIN(MAX(b->pause_ms * 2, BACKEND_PAUSE_MIN_MS),
 	    b->svc->cfg->failover_interval_ms);
-	resolve_again(b->w->resolve, b->addr);
+	resolve_again(b->place);
 	backend_settle(b);
 	backend_arm(b);
 }
@@ -470,7 +470,7 @@ backend_up(struct backend *b)
 	if (!chain_is_empty(&b->out))
 		backend_mark_dirty(b);
 	backend_arm(b);
-	log_info("b%u %s: up", b->number, b->addr->name);
+	log_info("b%u %s: up", b->number, resolve_text(b->place));
 }
 
 static void
@@ -518,7 +518,7 @@ static void
 backend_connect(struct backend *b)
 {
 	socklen_t len;
-	const struct sockaddr *sa = resolve_get(b->w->resolve, b->addr, &len);
+	const struct sockaddr *sa = resolve_get(b->place, &len);
 	int fd = io_connect(sa, len);
 
 	if (fd < 0) {
@@ -727,16 +727,17 @@ backend_on_io(struct ev_loop *loop, ev_io *ev, int revents)
 
 void
 backend_init(struct backend *b, struct service *svc,
-    const struct config_addr *addr, unsigned host, unsigned entry,
+    struct resolve_name *place, unsigned host, unsigned entry,
     unsigned number)
 {
 	struct worker *w = svc->w;
 
 	*b = (struct backend){
-		.w = w, .svc = svc, .addr = addr, .host = host,
+		.w = w, .svc = svc, .place = place, .host = host,
 		.number = number, .entry = entry
 	};
 	TAILQ_INIT(&b->legs);
+	TAILQ_INIT(&b->waiting);
 	ev_io_init(&b->io, backend_on_io, -1, 0);
 	ev_timer_init(&b->timer, backend_on_timer, 0., 0.);
 	b->io.data = b->timer.data = b;
@@ -752,6 +753,7 @@ backend_fini(struct backend *b)
 	struct leg *leg;
 
 	ev_timer_stop(b->w->loop, &b->timer);
+	backend_settle(b);
 	while ((leg = legs_take(b)) != NULL) {
 		if (leg_is_copy(leg))
 			replica_too_late(leg);

@@ -26,7 +26,7 @@ struct backend {
 	ev_timer	 timer;
 	struct worker	*w;
 	struct service	*svc;
-	const struct config_addr *addr;
+	struct resolve_name *place;	/* where its host is; the pool's */
 	unsigned	 host;		/* its number in the pool */
 	unsigned	 entry;		/* of the host in the shared table */
 	unsigned	 number;	/* for the log */
@@ -45,6 +45,7 @@ struct backend {
 	struct leg_queue legs;		/* in the order they were encoded */
 	unsigned	 n_legs;
 	unsigned	 n_copies;	/* of these */
+	struct leg_queue waiting;	/* copies not in it yet, replica.c's */
 	struct leg	*due;		/* the first that somebody waits for */
 	uint64_t	 copy_due_us;	/* no awaited copy is due before; 0:
 					 * there is none */
@@ -65,9 +66,9 @@ struct backend {
 };
 
 /* B is the caller's memory; it starts to connect to HOST of the pool, which is
- * ENTRY in the shared table. */
+ * at PLACE and ENTRY in the shared table. */
 void	 backend_init(struct backend *b, struct service *svc,
-	    const struct config_addr *addr, unsigned host, unsigned entry,
+	    struct resolve_name *place, unsigned host, unsigned entry,
 	    unsigned number);
 /* Close it; its legs are gone without an answer. */
 void	 backend_fini(struct backend *b);
@@ -87,6 +88,13 @@ static inline uint64_t
 backend_recv_timeout_us(const struct backend *b)
 {
 	return (uint64_t)b->svc->cfg->recv_timeout_ms * 1000;
+}
+
+/* Is nothing under way, so that B may be closed? */
+static inline bool
+backend_is_idle(const struct backend *b)
+{
+	return TAILQ_EMPTY(&b->legs) && TAILQ_EMPTY(&b->waiting) && !b->dirty;
 }
 
 /* How long the oldest copy in B's queue has been under way; 0: none is. */

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "shared/log.h"
+#include "worker/handover.h"
 #include "worker/io.h"
 #include "worker/issue.h"
 #include "worker/order.h"
@@ -32,7 +33,8 @@ client_watch(struct client *c)
 	int events = 0;
 
 	if (c->state == CLIENT_LINGERING || (c->state == CLIENT_OPEN &&
-	    !c->eof && !c->stalled && !c->is_ready && !c->w->draining))
+	    !c->eof && !c->stalled && !c->is_ready && !c->svc->draining &&
+	    !c->w->giving))
 		events |= EV_READ;
 	if (c->blocked)
 		events |= EV_WRITE;
@@ -76,15 +78,10 @@ client_set_state(struct client *c, enum client_state state)
 }
 
 void
-client_close(struct client *c, enum counter reason)
+client_release(struct client *c)
 {
 	struct worker *w = c->w;
 
-	if (c->state == CLIENT_CLOSED)
-		return;
-	/* What began as another close keeps its reason. */
-	worker_count(w, c->state == CLIENT_OPEN ? reason :
-	    COUNTER_CLOSE_CLIENT + (enum counter)c->reason, 1);
 	counter_sub(&w->slot->counter[COUNTER_CLIENTS], 1);
 	client_set_state(c, CLIENT_CLOSED);
 	request_orphan_all(c);
@@ -94,6 +91,17 @@ client_close(struct client *c, enum counter reason)
 	input_clear(&w->bufs, &c->in);
 	chain_clear(&w->bufs, &c->out);
 	worker_client_gone(w);
+}
+
+void
+client_close(struct client *c, enum counter reason)
+{
+	if (c->state == CLIENT_CLOSED)
+		return;
+	/* What began as another close keeps its reason. */
+	worker_count(c->w, c->state == CLIENT_OPEN ? reason :
+	    COUNTER_CLOSE_CLIENT + (enum counter)c->reason, 1);
+	client_release(c);
 }
 
 void
@@ -200,6 +208,9 @@ client_may_issue(const struct client *c)
 		return false;
 	if ((size_t)c->in_flight * c->value_len > 4 * most)
 		return false;
+	/* What is under way in a lane that is gone must not be overtaken. */
+	if (UNLIKELY(c->lane_gone) && c->in_flight > 0)
+		return false;
 	return c->feeding == NULL || order_has_room(c->feeding);
 }
 
@@ -225,9 +236,11 @@ void
 client_leg_begins(struct client *c, size_t len)
 {
 	client_note_value(c, len);
-	if (c->in_flight == 0 && !c->lane_fixed)
+	if (c->in_flight == 0 && (!c->lane_fixed || c->lane_gone)) {
 		c->lane = pool_lane(c->svc->pool, c->id,
 		    c->value_len > CLIENT_BULK);
+		c->lane_gone = false;
+	}
 	c->in_flight++;
 }
 
@@ -265,11 +278,29 @@ client_after(struct client *c)
 			client_close(c, COUNTER_CLOSE_CLIENT);
 			return;
 		}
-		if (c->w->draining) {
+		if (c->svc->draining) {
 			client_finish(c, COUNTER_CLOSE_STOP);
 			return;
 		}
 	}
+	if (UNLIKELY(c->w->giving))
+		client_give(c);
+	if (c->state != CLIENT_CLOSED)
+		client_watch(c);
+}
+
+void
+client_give(struct client *c)
+{
+	if (c->state == CLIENT_OPEN && STAILQ_EMPTY(&c->reqs) && !c->broken)
+		(void)handover_give(c->w->handover, c);
+}
+
+void
+client_resume(struct client *c)
+{
+	client_mark_ready(c);
+	client_mark_dirty(c);
 	client_watch(c);
 }
 
@@ -403,6 +434,9 @@ client_run_input(struct client *c)
 			client_swallow(c);
 			continue;
 		}
+		/* The rest is another worker's. */
+		if (UNLIKELY(c->w->giving) && c->feed_frame == 0)
+			break;
 		if (n >= CLIENT_BUDGET) {
 			client_mark_ready(c);
 			break;
@@ -571,8 +605,8 @@ client_on_io(struct ev_loop *loop, ev_io *ev, int revents)
 		client_run(c);
 }
 
-void
-client_new(struct service *svc, int fd)
+struct client *
+client_new(struct service *svc, int fd, bool is_given)
 {
 	struct worker *w = svc->w;
 	struct client *c = slab_get(&w->clients);
@@ -580,7 +614,7 @@ client_new(struct service *svc, int fd)
 	if (c == NULL) {
 		(void)close(fd);
 		worker_count(w, COUNTER_ACCEPT_ERRORS, 1);
-		return;
+		return NULL;
 	}
 	*c = (struct client){
 		.w = w, .svc = svc, .id = w->next_client_id++,
@@ -593,6 +627,7 @@ client_new(struct service *svc, int fd)
 	c->io.data = c;
 	TAILQ_INSERT_TAIL(&w->all_clients, c, link);
 	worker_count(w, COUNTER_CLIENTS, 1);
-	worker_count(w, COUNTER_CLIENTS_TOTAL, 1);
+	worker_count(w, COUNTER_CLIENTS_TOTAL, !is_given);
 	client_watch(c);
+	return c;
 }

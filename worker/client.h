@@ -55,11 +55,13 @@ struct client {
 	bool		 blocked;	/* waits to be writable */
 	bool		 broken;	/* out of memory: close it */
 	bool		 lane_fixed;	/* a write may still be in its lane */
+	bool		 lane_gone;	/* its lane is no more for new legs */
 	bool		 dirty, is_ready;
 };
 
-/* Take over the accepted descriptor FD; it is closed where that fails. */
-void	 client_new(struct service *svc, int fd);
+/* Take over the descriptor FD, which was accepted here, or IS_GIVEN by another
+ * worker.  NULL: there was no memory, and it is closed. */
+struct client *client_new(struct service *svc, int fd, bool is_given);
 /* A closed one, by turn.c. */
 void	 client_free(struct client **c);
 
@@ -82,6 +84,12 @@ void	 client_leg_ended(struct client *c, size_t len);
 void	 client_break(struct client *c);
 /* At once, without lingering; REASON is one of COUNTER_CLOSE_*. */
 void	 client_close(struct client *c, enum counter reason);
+/* It goes on elsewhere: as client_close, but it counts as no close. */
+void	 client_release(struct client *c);
+/* Go on with bytes that were put into its input and output. */
+void	 client_resume(struct client *c);
+/* C's worker gives its clients away: C too, when nothing of it is under way. */
+void	 client_give(struct client *c);
 /* No more is read; close when all is answered. */
 void	 client_finish(struct client *c, enum counter reason);
 /* The worker drains: what C has sent until now is read, and C closes when that

@@ -26,20 +26,39 @@ struct replica;
 struct resolve;
 struct route;
 
-/* One section with extension=: a port, a protocol, a group of hosts. */
+struct extload;
+struct handover;
+struct reload;
+
+/* A configuration that something goes by still. */
+struct conf {
+	struct config	*cfg;
+	unsigned	*host_entry;	/* cfg->addrs -> the shared table */
+	unsigned	 refs;
+};
+
+/* One section with extension=: addresses, a protocol, groups of hosts.  It is
+ * the same for as long as reloads have a section of that name; what it goes by
+ * changes between two turns. */
 struct service {
 	struct worker	*w;
+	struct conf	*conf;		/* that cfg is in */
 	const struct config_service *cfg;
-	const struct kvp_ext *fn;
+	struct extload	*loaded;
+	const struct kvp_ext *fn;	/* loaded's */
 	void		*ext;		/* first argument of all of fn */
 	struct pool	*pool;		/* connections to the group's hosts */
 	struct route	*route;		/* key -> host */
-	struct replica	*replica;	/* NULL: there is no backup */
+	struct replica	*replica;	/* NULL: there was no backup yet */
+	bool		 draining;	/* its clients are to finish */
+	uint64_t	 leave_us;	/* it is in no file any more: when its
+					 * clients are closed; 0: it stays */
 };
 
 STAILQ_HEAD(client_queue, client);
 STAILQ_HEAD(backend_queue, backend);
 TAILQ_HEAD(client_list, client);
+LIST_HEAD(listener_list, listener);
 
 struct worker {
 	struct ev_loop	*loop;
@@ -50,10 +69,13 @@ struct worker {
 	struct slab	 clients, requests, copies, legs_small, legs_large;
 	uint8_t		 room[KVP_ROOM + KVP_KEY_MAX + KVP_NOTE_MAX];
 	struct resolve	*resolve;	/* where hosts are */
-	struct service	*services;
-	size_t		 n_services;
-	struct listener	**listeners;	/* [n_slots][n_services] */
-	bool		 adopts[SHM_WORKERS_MAX];	/* see WORKER_ADOPT */
+	struct conf	*conf;
+	unsigned	 n_workers;	/* that it asks for */
+	struct service	**services;	/* as in conf, then those that leave */
+	size_t		 n_services;	/* both */
+	struct listener_list listeners;	/* of our slot, and adopted ones */
+	struct reload	*reload;	/* being prepared, or NULL */
+	struct handover	*handover;
 
 	/* this turn's */
 	struct backend_queue dirty_backends;	/* have bytes to send */
@@ -69,13 +91,17 @@ struct worker {
 	uint64_t	 write_mark;	/* see client.wrote_mark */
 	unsigned	 backends_unsettled;	/* not yet up or down */
 	bool		 serving;	/* our slot's listeners are open */
-	bool		 draining;
+	bool		 draining;	/* finish what was read, and end */
+	bool		 giving;	/* give the clients away, and end */
+	bool		 is_failed;	/* the exit status says so */
 	ev_prepare	 prepare;
 	ev_check	 check;
 	ev_idle		 idle;		/* runs while `ready` is not empty */
 	ev_timer	 linger_timer;
 	ev_timer	 drain_timer;
 	ev_timer	 settle_timer;
+	ev_timer	 sweep_timer;	/* runs while something leaves */
+	ev_timer	 beat_timer;
 	ev_io		 control;
 };
 
@@ -103,6 +129,8 @@ worker_host_failed(struct worker *w, unsigned host)
 	counter_set(&cell[HOST_LAST_FAILED_US], w->now_us);
 }
 
+/* End, with an exit status that says that we cannot go on. */
+void	 worker_fail(struct worker *w, const char *why);
 /* Say REPORT to the master. */
 void	 worker_report(struct worker *w, enum worker_report report);
 /* Where the master has changed some host's state, go by it from now on. */
@@ -111,6 +139,11 @@ void	 worker_look_if_new(struct worker *w);
 void	 worker_backend_settled(struct worker *w);
 /* A client or a copy is gone; the last one ends a drain. */
 void	 worker_client_gone(struct worker *w);
+
+/* Go by the hosts' states from the next request on, and say so. */
+void	 worker_look(struct worker *w);
+/* Look after what is to leave, until it has. */
+void	 worker_sweep_later(struct worker *w);
 
 /* turn.c */
 void	 turn_init(struct worker *w);

@@ -62,7 +62,7 @@ explain_find_host(struct shm *shm, const struct config_addr *addr)
 
 	hosts_normalize(addr->name, wanted);
 	for (unsigned i = 0; i < n; i++) {
-		host = shm_host(shm, i);
+		host = shm_host(shm, shm_nth_host(shm, i));
 		hosts_normalize(host->name, normal);
 		if (host->in_use && strcmp(normal, wanted) == 0)
 			return host;

@@ -13,6 +13,23 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A shared object, loaded; what services open of it counts in refs. */
+struct extload_file {
+	struct extload_file *next;
+	char		*name;		/* as services name it */
+	char		*path;
+	struct stat	 st;		/* when it was loaded */
+	void		*handle;	/* dlopen's */
+	const struct kvp_ext *fn;
+	unsigned	 refs;
+};
+
+/* Once it is sealed, nothing is loaded or let go of any more. */
+static struct {
+	struct extload_file *files;
+	bool		 is_sealed;
+} extload_state;
+
 /* An extension on its way in. */
 struct extload_job {
 	struct config	*cfg;
@@ -186,16 +203,79 @@ extload_check_table(const struct extload_job *job, const struct kvp_ext *fn)
 	return extload_check_options(job, fn);
 }
 
-static bool
-extload_load(const struct extload_job *job, struct extload *e)
+static void
+extload_put_file(struct extload_file *file)
 {
-	e->handle = dlopen(job->path, RTLD_NOW | RTLD_LOCAL);
-	if (e->handle == NULL)
+	struct extload_file **p = &extload_state.files;
+
+	if (--file->refs > 0 || extload_state.is_sealed)
+		return;
+	while (*p != NULL && *p != file)
+		p = &(*p)->next;
+	if (*p == file)
+		*p = file->next;
+	if (file->handle != NULL)
+		dlclose(file->handle);
+	free(file->name);
+	free(file->path);
+	free(file);
+}
+
+static bool
+extload_read_file(const struct extload_job *job, struct extload_file *file)
+{
+	file->name = strdup(job->service->extension);
+	file->path = strdup(job->path);
+	if (file->name == NULL || file->path == NULL)
+		return extload_fail(job, "out of memory");
+	if (stat(job->path, &file->st) == -1)
+		return extload_fail(job, "%s", strerror(errno));
+	file->handle = dlopen(job->path, RTLD_NOW | RTLD_LOCAL);
+	if (file->handle == NULL)
 		return extload_fail(job, "%s", extload_dlerror(job));
-	e->fn = dlsym(e->handle, KVP_SYMBOL);
-	if (e->fn == NULL)
+	file->fn = dlsym(file->handle, KVP_SYMBOL);
+	if (file->fn == NULL)
 		return extload_fail(job, "%s", extload_dlerror(job));
-	return extload_check_table(job, e->fn);
+	return extload_check_table(job, file->fn);
+}
+
+static bool
+extload_load(struct extload_job *job, struct extload *e)
+{
+	struct extload_file *file;
+
+	if (!extload_find(job) || !extload_check_file(job))
+		return false;
+	file = calloc(1, sizeof(*file));
+	if (file == NULL)
+		return extload_fail(job, "out of memory");
+	file->refs = 1;
+	if (!extload_read_file(job, file)) {
+		extload_put_file(file);
+		return false;
+	}
+	file->next = extload_state.files;
+	extload_state.files = file;
+	e->file = file;
+	return true;
+}
+
+/* What was loaded before the seal serves on, whatever has become of its
+ * file. */
+static bool
+extload_reuse(struct extload_job *job, struct extload *e)
+{
+	struct extload_file *f = extload_state.files;
+
+	snprintf(job->path, sizeof(job->path), "%s", job->service->extension);
+	while (f != NULL && strcmp(f->name, job->service->extension) != 0)
+		f = f->next;
+	if (f == NULL)
+		return extload_fail(job, "a new extension needs a restart");
+	snprintf(job->path, sizeof(job->path), "%s", f->path);
+	f->refs++;
+	e->file = f;
+	return true;
 }
 
 /* An extension's option in the form of the core's. */
@@ -211,7 +291,7 @@ extload_make_option(struct config_option *to, const struct kvp_option *from)
 
 	to->key = from->key;
 	to->type = types[from->type];
-	to->when = CONFIG_RESTART;
+	to->when = CONFIG_NOW;
 	if ((from->flags & KVP_OPT_LATER) != 0)
 		to->when = CONFIG_LATER;
 	if ((from->flags & KVP_OPT_INERT) != 0)
@@ -263,6 +343,16 @@ extload_start(const struct extload_job *job, struct extload *e)
 	return true;
 }
 
+static bool
+extload_make(struct extload_job *job, struct extload *e)
+{
+	if (extload_state.is_sealed ? !extload_reuse(job, e) :
+	    !extload_load(job, e))
+		return false;
+	e->fn = e->file->fn;
+	return extload_claim(job, e) && extload_start(job, e);
+}
+
 struct extload *
 extload_open(struct config *cfg, struct config_service *service, char *err)
 {
@@ -273,9 +363,7 @@ extload_open(struct config *cfg, struct config_service *service, char *err)
 
 	if (e == NULL)
 		snprintf(err, CONFIG_ERR_MAX, "out of memory");
-	else if (!extload_find(&job) || !extload_check_file(&job) ||
-	    !extload_load(&job, e) || !extload_claim(&job, e) ||
-	    !extload_start(&job, e))
+	else if (!extload_make(&job, e))
 		extload_close(&e);
 	return e;
 }
@@ -291,7 +379,25 @@ extload_close(struct extload **ext)
 	if (e->ext != NULL)
 		e->fn->close(e->ext);
 	free((void *)e->conf.value);
-	if (e->handle != NULL)
-		dlclose(e->handle);
+	if (e->file != NULL)
+		extload_put_file(e->file);
 	free(e);
+}
+
+void
+extload_seal(void)
+{
+	extload_state.is_sealed = true;
+}
+
+bool
+extload_has_changed(const struct extload *e)
+{
+	const struct stat *was = &e->file->st;
+	struct stat st;
+
+	return stat(e->file->path, &st) == -1 || st.st_dev != was->st_dev ||
+	    st.st_ino != was->st_ino || st.st_size != was->st_size ||
+	    st.st_mtim.tv_sec != was->st_mtim.tv_sec ||
+	    st.st_mtim.tv_nsec != was->st_mtim.tv_nsec;
 }

@@ -9,9 +9,11 @@
 #include "ext/kvp_ext.h"
 #include "shared/config.h"
 
+struct extload_file;
+
 /* An extension opened for one service. */
 struct extload {
-	void		*handle;	/* dlopen's */
+	struct extload_file *file;
 	const struct kvp_ext *fn;
 	void		*ext;		/* what fn->open gave */
 	struct kvp_conf	 conf;
@@ -26,5 +28,11 @@ struct extload {
 struct extload *extload_open(struct config *cfg,
 	    struct config_service *service, char *err) MUST_CHECK;
 void	 extload_close(struct extload **ext);
+
+/* From now on the files that are loaded stay, and no other is: extload_open
+ * opens what is there once more, and refuses what is not. */
+void	 extload_seal(void);
+/* Has EXT's file become another one since it was loaded? */
+bool	 extload_has_changed(const struct extload *ext);
 
 #endif /* WORKER_EXTLOAD_H */

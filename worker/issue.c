@@ -172,8 +172,7 @@ issue_key(struct request *req, const struct kvp_key *key,
 		    KVP_FAIL_DOWN;
 	else {
 		t.b = issue_backend(req, choice.host);
-		if (UNLIKELY(pool_state(svc->pool, choice.host) ==
-		    SHM_HOST_REJOINING))
+		if (UNLIKELY(choice.rejoins))
 			issue_delete_first(req, t.b, key);
 	}
 	if (UNLIKELY(choice.way == ROUTE_STAND_IN)) {
@@ -272,15 +271,18 @@ issue_every(struct request *req, const struct kvp_key *key,
 {
 	struct service *svc = req->svc;
 	struct client *c = req->client;
-	unsigned i, n = pool_n_hosts(svc->pool);
+	unsigned i, n = pool_n_hosts(svc->pool), n_parts = 0;
 
+	for (i = 0; i < n; i++)
+		n_parts += pool_has(svc->pool, i);
 	/* The last one may end the request; none before it can. */
-	req->n_parts = n;
+	req->n_parts = n_parts;
 	for (i = 0; i < n; i++) {
-		const struct issue_target t = {
-			.b = issue_backend(req, i), .host = i
-		};
+		struct issue_target t = { .host = i };
 
+		if (!pool_has(svc->pool, i))
+			continue;
+		t.b = issue_backend(req, i);
 		if (req->cmd.flags & KVP_CMD_EMPTIES)
 			counter_set(&worker_host(svc->w, t.b->entry)[
 			    HOST_LAST_FLUSH_US], svc->w->now_us);
@@ -314,10 +316,10 @@ issue_flush_rejoining(struct service *svc)
 	unsigned i, n = pool_n_hosts(svc->pool);
 
 	for (i = 0; i < n; i++) {
-		unsigned entry = pool_backend(svc->pool, i, 0)->entry;
-
-		if (pool_state(svc->pool, i) == SHM_HOST_REJOINING &&
-		    shm_host(w->birth->shm, entry)->flusher == w->birth->slot)
+		if (pool_has(svc->pool, i) &&
+		    pool_state(svc->pool, i) == SHM_HOST_REJOINING &&
+		    shm_host(w->birth->shm, pool_entry(svc->pool, i))->flusher
+		    == w->birth->slot)
 			issue_flush(svc, i);
 	}
 }
@@ -345,6 +347,8 @@ issue_start(struct client *c, const struct kvp_request *found,
 	}
 	if (found->cmd.flags & KVP_CMD_MANY) {
 		req->n_parts = found->cmd.n_keys;
+		req->n_items = MIN(req->n_parts,
+		    (uint32_t)svc->cfg->client_window);
 		answer_render(req, &req->reply, NULL, NULL, KVP_PART_BEGIN,
 		    NULL);
 		return req;

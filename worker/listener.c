@@ -1,9 +1,11 @@
 #include "worker/listener.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "shared/log.h"
 #include "worker/client.h"
+#include "worker/handover.h"
 #include "worker/io.h"
 
 enum {
@@ -14,10 +16,19 @@ enum {
 /* How long to wait where there is no descriptor or memory for one more. */
 static const double listener_pause_s = 0.1;
 
+/* So long does one that is no more wanted accept those that were connecting
+ * to it. */
+enum { LISTENER_LEAVE_US = 300000 };
+
 struct listener {
+	LIST_ENTRY(listener) link;
 	ev_io		 io;
 	ev_timer	 pause;
 	struct service	*svc;
+	uint32_t	 id;		/* of its address */
+	unsigned	 slot;
+	uint64_t	 leave_us;	/* when it is closed; 0: it stays */
+	bool		 is_wanted;	/* listener_set's */
 	struct log_gate	 gate;
 };
 
@@ -57,7 +68,8 @@ listener_accept(struct listener *l)
 		listener_on_error(l);
 		return false;
 	}
-	client_new(l->svc, fd);
+	if (!handover_share(l->svc->w->handover, l->svc, fd))
+		(void)client_new(l->svc, fd, false);
 	return true;
 }
 
@@ -72,35 +84,41 @@ listener_on_readable(struct ev_loop *loop, ev_io *ev, int revents)
 		i++;
 }
 
-struct listener *
-listener_new(struct service *svc, int fd)
+static struct listener *
+listener_new(struct service *svc, const struct worker_listen *from,
+    unsigned slot)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
 	if (l == NULL)
 		return NULL;
 	l->svc = svc;
-	ev_io_init(&l->io, listener_on_readable, fd, EV_READ);
+	l->id = from->id;
+	l->slot = slot;
+	ev_io_init(&l->io, listener_on_readable, from->fd, EV_READ);
 	ev_timer_init(&l->pause, listener_on_pause_over, 0., 0.);
 	l->io.data = l->pause.data = l;
+	LIST_INSERT_HEAD(&svc->w->listeners, l, link);
 	return l;
 }
 
-void
-listener_free(struct listener **listener)
+static void
+listener_stop(struct listener *l)
 {
-	listener_stop(*listener);
-	free(*listener);
-	*listener = NULL;
+	ev_io_stop(l->svc->w->loop, &l->io);
+	ev_timer_stop(l->svc->w->loop, &l->pause);
 }
 
-void
-listener_start(struct listener *l)
+static void
+listener_free(struct listener *l)
 {
-	ev_io_start(l->svc->w->loop, &l->io);
+	listener_stop(l);
+	LIST_REMOVE(l, link);
+	(void)close(l->io.fd);
+	free(l);
 }
 
-void
+static void
 listener_drain(struct listener *l)
 {
 	/* Others may serve the socket too, so it need not come to an end. */
@@ -111,9 +129,113 @@ listener_drain(struct listener *l)
 	listener_stop(l);
 }
 
-void
-listener_stop(struct listener *l)
+static struct listener *
+listener_find(struct worker *w, unsigned slot, uint32_t id)
 {
-	ev_io_stop(l->svc->w->loop, &l->io);
-	ev_timer_stop(l->svc->w->loop, &l->pause);
+	struct listener *l;
+
+	LIST_FOREACH(l, &w->listeners, link)
+		if (l->slot == slot && l->id == id)
+			return l;
+	return NULL;
+}
+
+/* False: out of memory. */
+static bool
+listener_want(struct worker *w, unsigned slot,
+    const struct worker_listen *from, struct service *svc, bool start)
+{
+	struct listener *l = listener_find(w, slot, from->id);
+
+	if (l != NULL)
+		(void)close(from->fd);
+	else if ((l = listener_new(svc, from, slot)) == NULL)
+		return false;
+	l->svc = svc;
+	l->is_wanted = true;
+	l->leave_us = 0;
+	/* One of a service that is being prepared waits for that. */
+	if (start && svc->route != NULL && !ev_is_active(&l->pause))
+		ev_io_start(w->loop, &l->io);
+	return true;
+}
+
+bool
+listener_set(struct worker *w, unsigned slot,
+    const struct worker_listen *listens, size_t n,
+    struct service *const *services, bool start)
+{
+	struct listener *l;
+	size_t i;
+
+	LIST_FOREACH(l, &w->listeners, link)
+		l->is_wanted = l->slot != slot;
+	for (i = 0; i < n; i++)
+		if (!listener_want(w, slot, &listens[i],
+		    services[listens[i].service], start))
+			return false;
+	LIST_FOREACH(l, &w->listeners, link)
+		if (!l->is_wanted && l->leave_us == 0) {
+			l->leave_us = w->now_us + LISTENER_LEAVE_US;
+			worker_sweep_later(w);
+		}
+	return true;
+}
+
+void
+listener_start_all(struct worker *w)
+{
+	struct listener *l;
+
+	LIST_FOREACH(l, &w->listeners, link)
+		if (!ev_is_active(&l->pause))
+			ev_io_start(w->loop, &l->io);
+}
+
+void
+listener_drain_all(struct worker *w)
+{
+	struct listener *l;
+
+	LIST_FOREACH(l, &w->listeners, link)
+		listener_drain(l);
+}
+
+void
+listener_close_slot(struct worker *w, unsigned slot)
+{
+	struct listener *l, *next;
+
+	for (l = LIST_FIRST(&w->listeners); l != NULL; l = next) {
+		next = LIST_NEXT(l, link);
+		if (l->slot == slot)
+			listener_free(l);
+	}
+}
+
+void
+listener_close_all(struct worker *w)
+{
+	while (!LIST_EMPTY(&w->listeners))
+		listener_free(LIST_FIRST(&w->listeners));
+}
+
+bool
+listener_sweep(struct worker *w)
+{
+	struct listener *l, *next;
+	bool done = true;
+
+	for (l = LIST_FIRST(&w->listeners); l != NULL; l = next) {
+		next = LIST_NEXT(l, link);
+		if (l->leave_us == 0)
+			continue;
+		if (w->now_us < l->leave_us) {
+			done = false;
+			continue;
+		}
+		listener_drain(l);
+		listener_free(l);
+	}
+	return done;
 }

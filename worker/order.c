@@ -139,8 +139,7 @@ order_fail(struct request *req)
 bool
 order_has_room(const struct request *req)
 {
-	return req->n_issued - req->n_rendered <
-	    (uint32_t)req->svc->cfg->client_window;
+	return req->n_issued - req->n_rendered < req->n_items;
 }
 
 static struct order_item *
@@ -150,8 +149,6 @@ order_item_slot(struct request *req, uint32_t index)
 	size_t size;
 
 	if (req->items == NULL) {
-		req->n_items = MIN(req->n_parts,
-		    (uint32_t)req->svc->cfg->client_window);
 		size = req->n_items * sizeof(struct order_item);
 		if ((req->items = lease_get(&w->bufs, size)) == NULL)
 			return NULL;
@@ -268,7 +265,7 @@ order_part_failed(struct request *req, uint32_t index,
 	worker_count(req->svc->w, COUNTER_FAIL_NO_HOST + (enum counter)why, 1);
 	if (host != POOL_NONE)
 		worker_host_failed(req->svc->w,
-		    pool_backend(req->svc->pool, host, 0)->entry);
+		    pool_entry(req->svc->pool, host));
 	/* It may be done yet: nothing of this client may overtake it. */
 	if (why == KVP_FAIL_TIMEOUT && req->client != NULL &&
 	    req->cmd.class != KVP_READ)

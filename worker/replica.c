@@ -15,18 +15,12 @@ enum {
 
 static const double replica_tick_s = 0.1;	/* while there are copies */
 
-/* Those that wait for one host. */
-struct replica_host {
-	struct leg_queue waiting;
-};
-
 struct replica {
 	struct service	*svc;
 	ev_timer	 timer;
 	uint64_t	 n, n_max;	/* copies queued, here or at backends */
 	uint64_t	 bytes, bytes_max;
 	struct kvp_slice sync_str;
-	struct replica_host hosts[];	/* by the pool's numbers */
 };
 
 static uint64_t
@@ -199,11 +193,10 @@ replica_send(struct backend *b, struct leg *leg)
 static int
 replica_pump_most(struct backend *b, unsigned most)
 {
-	struct leg_queue *waiting;
+	struct leg_queue *waiting = &b->waiting;
 	struct leg *leg;
 	int why;
 
-	waiting = &b->svc->replica->hosts[b->host].waiting;
 	while ((leg = TAILQ_FIRST(waiting)) != NULL) {
 		if (b->n_copies >= most)
 			return KVP_FAIL_QUEUE_FULL;
@@ -247,46 +240,52 @@ replica_take_back(struct backend *b, struct leg_queue *legs)
 		if (!leg_is_copy(leg))
 			continue;
 		TAILQ_REMOVE(legs, leg, next);
-		TAILQ_INSERT_HEAD(&b->svc->replica->hosts[b->host].waiting,
-		    leg, next);
+		TAILQ_INSERT_HEAD(&b->waiting, leg, next);
 		replica_too_late(leg);
 		if (leg->was_sent)
 			replica_make_repeatable(leg);
 	}
 }
 
-/* Drop what has waited for too long, send what may go, and say how long the
+/* Drop what has waited for too long for B, and send what may go; how long the
  * oldest has waited. */
+static uint64_t
+replica_look_after(struct replica *r, struct backend *b)
+{
+	uint64_t most_us = (uint64_t)r->svc->cfg->async_timeout_ms * 1000;
+	uint64_t now = replica_now_us(r);
+	struct leg *leg;
+
+	while ((leg = TAILQ_FIRST(&b->waiting)) != NULL &&
+	    now - leg->req->copy->born_us >= most_us) {
+		TAILQ_REMOVE(&b->waiting, leg, next);
+		replica_give_up(leg, KVP_FAIL_TIMEOUT);
+	}
+	/* The queue may have been full of others' legs. */
+	replica_pump(b);
+	/* What waits here is younger than what is under way. */
+	leg = TAILQ_FIRST(&b->waiting);
+	return MAX(backend_copy_lag_us(b),
+	    leg != NULL ? now - leg->req->copy->born_us : 0);
+}
+
 static void
 replica_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 {
 	struct replica *r = timer->data;
-	uint64_t most_us = (uint64_t)r->svc->cfg->async_timeout_ms * 1000;
-	uint64_t now, lag = 0;
-	struct leg *leg;
+	uint64_t lag, most = 0;
+	struct backend *b;
 	unsigned i, n = pool_n_hosts(r->svc->pool);
 
 	(void)revents;
 	turn_now(r->svc->w);
-	now = replica_now_us(r);
-	for (i = 0; i < n; i++) {
-		struct leg_queue *waiting = &r->hosts[i].waiting;
-
-		while ((leg = TAILQ_FIRST(waiting)) != NULL &&
-		    now - leg->req->copy->born_us >= most_us) {
-			TAILQ_REMOVE(waiting, leg, next);
-			replica_give_up(leg, KVP_FAIL_TIMEOUT);
+	for (i = 0; i < n; i++)
+		if ((b = pool_backend(r->svc->pool, i, 0)) != NULL) {
+			lag = replica_look_after(r, b);
+			most = MAX(most, lag);
 		}
-		/* The queue may have been full of others' legs. */
-		replica_pump(pool_backend(r->svc->pool, i, 0));
-		/* What waits here is younger than what is under way. */
-		lag = MAX(lag,
-		    backend_copy_lag_us(pool_backend(r->svc->pool, i, 0)));
-		if ((leg = TAILQ_FIRST(waiting)) != NULL)
-			lag = MAX(lag, now - leg->req->copy->born_us);
-	}
 	counter_set(&r->svc->w->slot->counter[COUNTER_COPIES_LAG_MS],
-	    lag / 1000);
+	    most / 1000);
 	if (r->n == 0)
 		ev_timer_stop(loop, &r->timer);
 }
@@ -350,17 +349,16 @@ replica_queue(struct replica *r, struct leg *twin, struct request *sync)
 {
 	unsigned host = twin->req->copy->host;
 	struct backend *b = pool_backend(r->svc->pool, host, 0);
-	struct leg_queue *waiting = &r->hosts[host].waiting;
 	int why = KVP_FAIL_QUEUE_FULL;
 
 	twin->req->copy->sync_of = sync;
-	if (TAILQ_EMPTY(waiting) && b->n_copies < REPLICA_WINDOW)
+	if (TAILQ_EMPTY(&b->waiting) && b->n_copies < REPLICA_WINDOW)
 		why = replica_send(b, twin);
 	if (why < 0)
 		return sync != NULL ? REPLICA_WAIT : REPLICA_NOTHING;
 	twin->req->copy->sync_of = NULL;
 	if (why == KVP_FAIL_QUEUE_FULL || why == KVP_FAIL_DOWN)
-		TAILQ_INSERT_TAIL(waiting, twin, next);
+		TAILQ_INSERT_TAIL(&b->waiting, twin, next);
 	else
 		replica_give_up(twin, (enum kvp_fail)why);
 	return sync != NULL ?
@@ -411,31 +409,36 @@ replica_copy(struct replica *r, struct backend *b, const struct leg *leg,
 struct replica *
 replica_new(struct service *svc)
 {
-	const struct config_service *cfg = svc->cfg;
-	unsigned i, n = pool_n_hosts(svc->pool);
-	unsigned n_workers = MAX(shm_n_slots(svc->w->birth->shm), 1);
-	struct replica *r = calloc(1, sizeof(*r) + n * sizeof(r->hosts[0]));
+	struct replica *r = calloc(1, sizeof(*r));
 
 	if (r == NULL)
 		return NULL;
 	r->svc = svc;
-	r->n_max = ((uint64_t)cfg->async_size + n_workers - 1) / n_workers;
-	r->bytes_max = (uint64_t)cfg->async_bytes / n_workers;
-	if (cfg->sync_str != NULL)
-		r->sync_str = (struct kvp_slice){
-			(const uint8_t *)cfg->sync_str, strlen(cfg->sync_str)
-		};
-	for (i = 0; i < n; i++)
-		TAILQ_INIT(&r->hosts[i].waiting);
 	ev_timer_init(&r->timer, replica_on_timer, 0., replica_tick_s);
 	r->timer.data = r;
 	return r;
 }
 
 void
+replica_configure(struct replica *r)
+{
+	const struct config_service *cfg = r->svc->cfg;
+	uint64_t n_workers = MAX(r->svc->w->n_workers, 1);
+
+	r->n_max = ((uint64_t)cfg->async_size + n_workers - 1) / n_workers;
+	r->bytes_max = (uint64_t)cfg->async_bytes / n_workers;
+	r->sync_str = (struct kvp_slice){ NULL, 0 };
+	if (cfg->sync_str != NULL)
+		r->sync_str = (struct kvp_slice){
+			(const uint8_t *)cfg->sync_str, strlen(cfg->sync_str)
+		};
+}
+
+void
 replica_free(struct replica **replica)
 {
 	struct replica *r = *replica;
+	struct backend *b;
 	struct leg *leg;
 	unsigned i;
 
@@ -448,11 +451,13 @@ replica_free(struct replica **replica)
 	worker_count(r->svc->w, COUNTER_COPIES_LOST, r->n);
 	replica_set_gauge(r, -(int64_t)r->n, -(int64_t)r->bytes);
 	ev_timer_stop(r->svc->w->loop, &r->timer);
-	for (i = 0; i < pool_n_hosts(r->svc->pool); i++)
-		while ((leg = TAILQ_FIRST(&r->hosts[i].waiting)) != NULL) {
-			TAILQ_REMOVE(&r->hosts[i].waiting, leg, next);
+	for (i = 0; i < pool_n_hosts(r->svc->pool); i++) {
+		b = pool_backend(r->svc->pool, i, 0);
+		while (b != NULL && (leg = TAILQ_FIRST(&b->waiting)) != NULL) {
+			TAILQ_REMOVE(&b->waiting, leg, next);
 			request_leg_free(&leg);
 		}
+	}
 	free(r);
 }
 

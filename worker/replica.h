@@ -38,6 +38,9 @@ enum replica_verdict {
 
 /* NULL: out of memory. */
 struct replica *replica_new(struct service *svc) MUST_CHECK;
+/* Go by what the service's configuration says now, and by the number of
+ * workers. */
+void	 replica_configure(struct replica *replica);
 /* What is still queued is lost, and counted so. */
 void	 replica_free(struct replica **replica);
 bool	 replica_is_empty(const struct replica *replica);

@@ -64,7 +64,7 @@ struct request {
 	size_t		 kept;		/* bytes rendered and not gone out */
 	struct chain	 reply;
 	struct lease	*items;		/* parts that came before their turn */
-	uint32_t	 n_items;
+	uint32_t	 n_items;	/* at most, of a multi-key command */
 };
 
 STAILQ_HEAD(request_queue, request);

@@ -2,7 +2,7 @@
  * resolve.c: the only place that knows c-ares.
  *
  * c-ares opens sockets and says what it waits for; the worker's loop watches
- * them.  It reads resolv.conf when the worker starts.
+ * them.  It reads resolv.conf when the first name is held.
  */
 #include "worker/resolve.h"
 
@@ -25,10 +25,13 @@ enum {
 	RESOLVE_NAME_MAX = 256
 };
 
-/* One of the configuration's addresses. */
+/* An address that hosts have, of this configuration or the one before. */
 struct resolve_name {
 	struct resolve	*r;
-	const struct config_addr *addr;
+	LIST_ENTRY(resolve_name) link;
+	unsigned	 refs;		/* and one while it is asked for */
+	char		*text;
+	char		*normal;
 	unsigned	 entry;		/* in the shared table */
 	bool		 is_name;	/* else it is never looked up */
 	bool		 asking;	/* in r->asking */
@@ -45,11 +48,12 @@ TAILQ_HEAD(resolve_queue, resolve_name);
 struct resolve {
 	struct worker	*w;
 	ares_channel	 channel;
+	bool		 is_open;	/* tried to */
 	bool		 has_channel;	/* else nothing can be looked up */
 	ev_io		 sockets[RESOLVE_SOCKETS]; /* fd -1: free */
 	ev_timer	 timer;
 	struct resolve_queue asking;	/* the oldest first */
-	struct resolve_name names[];	/* as config.addrs */
+	LIST_HEAD(, resolve_name) names;
 };
 
 static void	resolve_on_answer(void *arg, int status, int timeouts,
@@ -157,7 +161,7 @@ resolve_ask(struct resolve_name *n, int family)
 		.ai_socktype = SOCK_STREAM,
 	};
 	char host[RESOLVE_NAME_MAX];
-	const char *text = n->addr->name;
+	const char *text = n->text;
 
 	snprintf(host, sizeof(host), "%.*s", (int)strcspn(text, ":"), text);
 	n->family = family;
@@ -173,7 +177,7 @@ resolve_read_node(const struct resolve_name *n,
 {
 	struct sockaddr_in *in = (struct sockaddr_in *)(void *)sa;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)sa;
-	const struct sockaddr_storage *was = &n->addr->sa;
+	const struct sockaddr_storage *was = &n->sa;
 	in_port_t port = was->ss_family == AF_INET6 ?
 	    ((const struct sockaddr_in6 *)(const void *)was)->sin6_port :
 	    ((const struct sockaddr_in *)(const void *)was)->sin_port;
@@ -208,7 +212,7 @@ resolve_move(struct resolve_name *n, const struct sockaddr_storage *sa,
 	n->sa = *sa;
 	n->sa_len = sa_len;
 	if (inet_ntop(sa->ss_family, ip, text, sizeof(text)) != NULL)
-		log_info("%s: is at %s now", n->addr->name, text);
+		log_info("%s: is at %s now", n->text, text);
 }
 
 /* Stay where N is while its name has that address too; else the least, for
@@ -245,7 +249,7 @@ resolve_failed(struct resolve_name *n, int status)
 	counter_add(&cell[HOST_LOOKUP_ERRORS], 1);
 	if (log_gate_pass(&n->gate, &held))
 		log_warnx("%s: cannot be looked up, its last address serves: "
-		    "%s", n->addr->name, status == ARES_ECANCELLED ?
+		    "%s", n->text, status == ARES_ECANCELLED ?
 		    "no answer in time" : ares_strerror(status));
 }
 
@@ -270,23 +274,26 @@ resolve_on_answer(void *arg, int status, int timeouts,
 	/* EDESTRUCTION: the worker ends. */
 	if (status != ARES_SUCCESS && status != ARES_EDESTRUCTION)
 		resolve_failed(n, status);
+	resolve_put(&n);
+}
+
+const char *
+resolve_text(const struct resolve_name *n)
+{
+	return n->text;
 }
 
 const struct sockaddr *
-resolve_get(const struct resolve *r, const struct config_addr *addr,
-    socklen_t *len)
+resolve_get(const struct resolve_name *n, socklen_t *len)
 {
-	const struct resolve_name *n =
-	    &r->names[addr - r->w->birth->cfg->addrs];
-
 	*len = n->sa_len;
 	return (const struct sockaddr *)&n->sa;
 }
 
 void
-resolve_again(struct resolve *r, const struct config_addr *addr)
+resolve_again(struct resolve_name *n)
 {
-	struct resolve_name *n = &r->names[addr - r->w->birth->cfg->addrs];
+	struct resolve *r = n->r;
 	uint64_t now = r->w->now_us;
 
 	if (!n->is_name || !r->has_channel || n->asking ||
@@ -294,6 +301,7 @@ resolve_again(struct resolve *r, const struct config_addr *addr)
 		return;
 	n->asked_us = now;
 	n->asking = true;
+	n->refs++;
 	TAILQ_INSERT_TAIL(&r->asking, n, next);
 	counter_add(&worker_host(r->w, n->entry)[HOST_LOOKUPS], 1);
 	resolve_ask(n, AF_INET);
@@ -303,25 +311,6 @@ resolve_again(struct resolve *r, const struct config_addr *addr)
 /*
  * The whole.
  */
-
-/* True: it is a name. */
-static bool
-resolve_init_name(struct resolve *r, size_t i)
-{
-	const struct config_addr *addr = &r->w->birth->cfg->addrs[i];
-	struct resolve_name *n = &r->names[i];
-	struct sockaddr_storage sa;
-	socklen_t sa_len;
-	const char *why;
-
-	n->r = r;
-	n->addr = addr;
-	n->entry = r->w->birth->host_entry[i];
-	n->sa = addr->sa;
-	n->sa_len = addr->sa_len;
-	n->is_name = hosts_parse(addr->name, &sa, &sa_len, &why) == HOSTS_NAME;
-	return n->is_name;
-}
 
 static void
 resolve_open(struct resolve *r)
@@ -334,6 +323,7 @@ resolve_open(struct resolve *r)
 	};
 	int status = ares_library_init(ARES_LIB_INIT_ALL);
 
+	r->is_open = true;
 	if (status == ARES_SUCCESS) {
 		status = ares_init_options(&r->channel, &options,
 		    ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
@@ -348,27 +338,77 @@ resolve_open(struct resolve *r)
 		    ares_strerror(status));
 }
 
+struct resolve_name *
+resolve_hold(struct resolve *r, const struct config_addr *addr,
+    unsigned entry)
+{
+	struct resolve_name *n;
+	struct sockaddr_storage sa;
+	socklen_t sa_len;
+	const char *why;
+
+	bool is_name = hosts_parse(addr->name, &sa, &sa_len, &why) ==
+	    HOSTS_NAME;
+
+	/* Numbers are nothing to be shared. */
+	LIST_FOREACH(n, &r->names, link)
+		if (is_name && strcmp(n->normal, addr->normal) == 0) {
+			n->refs++;
+			return n;
+		}
+	if ((n = calloc(1, sizeof(*n))) == NULL)
+		return NULL;
+	n->text = strdup(addr->name);
+	n->normal = strdup(addr->normal);
+	n->r = r;
+	n->refs = 1;
+	n->entry = entry;
+	n->sa = addr->sa;
+	n->sa_len = addr->sa_len;
+	n->is_name = is_name;
+	if (is_name)
+		LIST_INSERT_HEAD(&r->names, n, link);
+	if (n->text == NULL || n->normal == NULL) {
+		resolve_put(&n);
+		return NULL;
+	}
+	if (is_name && !r->is_open)
+		resolve_open(r);
+	return n;
+}
+
+void
+resolve_put(struct resolve_name **name)
+{
+	struct resolve_name *n = *name;
+
+	*name = NULL;
+	if (n == NULL || --n->refs > 0)
+		return;
+	if (n->is_name)
+		LIST_REMOVE(n, link);
+	free(n->text);
+	free(n->normal);
+	free(n);
+}
+
 struct resolve *
 resolve_new(struct worker *w)
 {
-	size_t i, n = w->birth->cfg->n_addrs;
-	struct resolve *r = calloc(1, sizeof(*r) + n * sizeof(r->names[0]));
-	bool any = false;
+	struct resolve *r = calloc(1, sizeof(*r));
+	size_t i;
 
 	if (r == NULL)
 		return NULL;
 	r->w = w;
 	TAILQ_INIT(&r->asking);
+	LIST_INIT(&r->names);
 	ev_timer_init(&r->timer, resolve_on_timer, 0., 0.);
 	r->timer.data = r;
 	for (i = 0; i < RESOLVE_SOCKETS; i++) {
 		ev_io_init(&r->sockets[i], resolve_on_io, -1, 0);
 		r->sockets[i].data = r;
 	}
-	for (i = 0; i < n; i++)
-		any = resolve_init_name(r, i) || any;
-	if (any)
-		resolve_open(r);
 	return r;
 }
 
@@ -383,5 +423,6 @@ resolve_free(struct resolve **resolve)
 		ares_destroy(r->channel);
 		ares_library_cleanup();
 	}
+	ASSERT(LIST_EMPTY(&r->names));
 	free(r);
 }

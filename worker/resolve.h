@@ -15,20 +15,28 @@
 
 struct resolve;
 
-/* Of all addresses that W's configuration has.  Where no name can be looked
- * up, the log says why, and the addresses stay.  NULL: out of memory. */
+struct resolve_name;
+
+/* NULL: out of memory. */
 struct resolve *resolve_new(struct worker *w) MUST_CHECK;
-/* Whatever is under way ends. */
+/* Whatever is under way ends.  All names have been put back. */
 void	 resolve_free(struct resolve **resolve);
 
-/* Where ADDR, one of the configuration's, is as far as is known; valid until
- * the loop goes on. */
-const struct sockaddr *resolve_get(const struct resolve *resolve,
-	    const struct config_addr *addr, socklen_t *len);
+/* The name of ADDR, which is ENTRY in the shared table: the one that others
+ * hold already, where there is such.  What ADDR has is copied.  Where names
+ * cannot be looked up, the log says why, and their addresses stay.  NULL: out
+ * of memory. */
+struct resolve_name *resolve_hold(struct resolve *resolve,
+	    const struct config_addr *addr, unsigned entry) MUST_CHECK;
+void	 resolve_put(struct resolve_name **name);
 
-/* ADDR could not be reached there: look its name up, once a second at most.
- * Never blocks. */
-void	 resolve_again(struct resolve *resolve,
-	    const struct config_addr *addr);
+/* As the configuration has it. */
+const char *resolve_text(const struct resolve_name *name);
+/* Where NAME is as far as is known; valid until the loop goes on. */
+const struct sockaddr *resolve_get(const struct resolve_name *name,
+	    socklen_t *len);
+/* NAME could not be reached there: look it up, once a second at most.  Never
+ * blocks. */
+void	 resolve_again(struct resolve_name *name);
 
 #endif /* WORKER_RESOLVE_H */

@@ -170,10 +170,11 @@ static struct route_choice
 route_to(const struct route *r, const struct kvp_cmd *cmd, enum route_way way,
     unsigned host)
 {
-	if (pool_state(r->pool, host) == SHM_HOST_REJOINING &&
-	    (cmd->flags & KVP_CMD_MISS_OK) != 0)
+	bool rejoins = pool_state(r->pool, host) == SHM_HOST_REJOINING;
+
+	if (rejoins && (cmd->flags & KVP_CMD_MISS_OK) != 0)
 		way = ROUTE_MISS;
-	return (struct route_choice){ way, host };
+	return (struct route_choice){ way, host, rejoins };
 }
 
 /* OWNER is out. */
@@ -189,11 +190,11 @@ route_around(const struct route *r, const struct kvp_cmd *cmd,
 		if (host == POOL_NONE)
 			return (struct route_choice){ r->flush &&
 			    (cmd->flags & KVP_CMD_MISS_OK) != 0 ?
-			    ROUTE_NOWHERE : ROUTE_OWNER, owner };
+			    ROUTE_NOWHERE : ROUTE_OWNER, owner, false };
 	} else if (r->failover == FAILOVER_BACKUP)
 		host = route_group_owner(&r->backup, key);
 	if (host == POOL_NONE || pool_state(r->pool, host) == SHM_HOST_OUT)
-		return (struct route_choice){ ROUTE_NOWHERE, owner };
+		return (struct route_choice){ ROUTE_NOWHERE, owner, false };
 	return route_to(r, cmd, ROUTE_STAND_IN, host);
 }
 
@@ -210,9 +211,9 @@ route_choose(const struct route *r, const struct kvp_cmd *cmd,
 		return route_to(r, cmd, ROUTE_READ, host);
 	host = route_group_owner(&r->hosts, key);
 	if (host == POOL_NONE)
-		return (struct route_choice){ ROUTE_NOWHERE, host };
+		return (struct route_choice){ ROUTE_NOWHERE, host, false };
 	if (LIKELY(r->all_up))
-		return (struct route_choice){ ROUTE_OWNER, host };
+		return (struct route_choice){ ROUTE_OWNER, host, false };
 	if (pool_state(r->pool, host) == SHM_HOST_OUT)
 		return route_around(r, cmd, key, host);
 	return route_to(r, cmd, ROUTE_OWNER, host);

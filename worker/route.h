@@ -23,6 +23,7 @@ struct route_choice {
 	enum route_way	 way;
 	unsigned	 host;		/* in the pool, POOL_NONE: there is
 					 * none; of ROUTE_NOWHERE: to blame */
+	bool		 rejoins;	/* what it still has must not count */
 };
 
 /* The rings of SVC, over its pool.  NULL: out of memory. */

@@ -23,11 +23,12 @@ status_print_hosts(FILE *out, struct shm *shm, const char *what,
 	uint64_t sum = 0;
 
 	for (i = 0; i < n; i++)
-		sum += value(shm, i);
+		sum += value(shm, shm_nth_host(shm, i));
 	fprintf(out, "%s [%" PRIu64 "]\n", what, sum);
 	for (i = 0; i < n; i++)
-		fprintf(out, "  - %s [%" PRIu64 "]\n", shm_host(shm, i)->name,
-		    value(shm, i));
+		fprintf(out, "  - %s [%" PRIu64 "]\n",
+		    shm_host(shm, shm_nth_host(shm, i))->name,
+		    value(shm, shm_nth_host(shm, i)));
 }
 
 static uint64_t
@@ -39,15 +40,18 @@ status_host_failed(struct shm *shm, unsigned host)
 static void
 status_print_offline(FILE *out, struct shm *shm)
 {
-	unsigned i, n = shm_facts(shm)->n_hosts, offline = 0;
+	unsigned i, host, n = shm_facts(shm)->n_hosts, offline = 0;
 
 	for (i = 0; i < n; i++)
-		offline += shm_host_state(shm, i) != SHM_HOST_UP;
+		offline += shm_host_state(shm, shm_nth_host(shm, i)) !=
+		    SHM_HOST_UP;
 	fprintf(out, "All of offline hosts [%u] \n", offline);
-	for (i = 0; i < n; i++)
-		if (shm_host_state(shm, i) != SHM_HOST_UP)
+	for (i = 0; i < n; i++) {
+		host = shm_nth_host(shm, i);
+		if (shm_host_state(shm, host) != SHM_HOST_UP)
 			fprintf(out, "  - %s [offline]\n",
-			    shm_host(shm, i)->name);
+			    shm_host(shm, host)->name);
+	}
 }
 
 static void
@@ -65,7 +69,7 @@ status_print_block(FILE *out, struct shm *shm)
 	fprintf(out, "Number of backend connection [%" PRIu64 "]\n",
 	    shm_sum(shm, COUNTER_SERVERS));
 	fprintf(out, "Read timeout of backend connection [%" PRIu32 "ms]\n",
-	    shm_facts(shm)->recv_timeout_ms);
+	    (uint32_t)shm_facts(shm)->recv_timeout_ms);
 	fprintf(out, "Size of async queue [%" PRIu64 "]\n\n",
 	    shm_sum(shm, COUNTER_COPIES_QUEUED));
 }
@@ -129,6 +133,9 @@ status_stats_totals(struct request *req, struct worker *w)
 	status_stat(req, "pointer_size", "%zu", 8 * sizeof(void *));
 	status_stat(req, "threads", "%u", shm_n_slots(shm));
 	status_stat(req, "hosts_generation", "%" PRIu64, shm_generation(shm));
+	status_stat(req, "reloads", "%" PRIu64, (uint64_t)facts->reloads);
+	status_stat(req, "reload_errors", "%" PRIu64,
+	    (uint64_t)facts->reload_errors);
 	status_stat(req, "cmd_get", "%" PRIu64,
 	    shm_sum(shm, COUNTER_KEYS_READ));
 	status_stat(req, "cmd_set", "%" PRIu64, shm_sum(shm, COUNTER_WRITES));
@@ -161,22 +168,23 @@ static void
 status_stats_backends(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
-	unsigned i, n = shm_facts(shm)->n_hosts;
+	unsigned i, host, n = shm_facts(shm)->n_hosts;
 	char name[STATUS_NAME_MAX];
 	int c;
 
 	for (i = 0; i < n; i++) {
-		status_stats_host(req, shm_host(shm, i));
+		host = shm_nth_host(shm, i);
+		status_stats_host(req, shm_host(shm, host));
 		for (c = 0; c < HOST_N; c++) {
 			if (c >= HOST_FIRST_INTERNAL &&
 			    c <= HOST_LAST_INTERNAL)
 				continue;
 			snprintf(name, sizeof(name), "%s:%s",
-			    shm_host(shm, i)->name, counters_host[c].name);
+			    shm_host(shm, host)->name, counters_host[c].name);
 			status_stat(req, name, "%" PRIu64,
 			    c == HOST_CONTINUOUS ?
-			    shm_host_continuous(shm, i) :
-			    shm_host_sum(shm, i, (enum host_counter)c));
+			    shm_host_continuous(shm, host) :
+			    shm_host_sum(shm, host, (enum host_counter)c));
 		}
 	}
 }
@@ -200,6 +208,9 @@ status_stats_workers(struct request *req, struct worker *w)
 		snprintf(name, sizeof(name), "%u:hosts_generation", i);
 		status_stat(req, name, "%" PRIu64,
 		    (uint64_t)slot->seen_generation);
+		snprintf(name, sizeof(name), "%u:reloads", i);
+		status_stat(req, name, "%" PRIu64,
+		    (uint64_t)slot->seen_config);
 		for (c = 0; c < COUNTER_N; c++) {
 			snprintf(name, sizeof(name), "%u:%s", i,
 			    counters_worker[c].name);
@@ -247,7 +258,7 @@ STATUS_OPTION_FN(STR, const char *)
 static void
 status_stats_settings(struct request *req, struct worker *w)
 {
-	const struct config *core = w->birth->cfg;
+	const struct config *core = w->conf->cfg;
 	const struct config_service *service = req->svc->cfg;
 
 #define STATUS_CORE(field, key, type, def, least, most, names, ...) \

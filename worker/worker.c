@@ -4,19 +4,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shared/fdpass.h"
 #include "shared/log.h"
 #include "worker/backend.h"
 #include "worker/client.h"
-#include "worker/extload.h"
+#include "worker/handover.h"
 #include "worker/issue.h"
 #include "worker/listener.h"
 #include "worker/pool.h"
+#include "worker/reload.h"
 #include "worker/replica.h"
 #include "worker/resolve.h"
 #include "worker/route.h"
+#include "worker/service.h"
 
 /* How long a worker waits for its backends before it serves without them. */
 static const double worker_settle_s = 2.;
+static const double worker_sweep_every_s = 0.05;
+static const double worker_beat_every_s = 0.25;
 
 static void
 worker_stop(struct worker *w)
@@ -24,15 +29,12 @@ worker_stop(struct worker *w)
 	ev_break(w->loop, EVBREAK_ALL);
 }
 
-/* Start, stop or drain the listeners of SLOT. */
-static void
-worker_tell_listeners(struct worker *w, unsigned slot,
-    void (*tell)(struct listener *))
+void
+worker_fail(struct worker *w, const char *why)
 {
-	size_t i;
-
-	for (i = 0; i < w->n_services; i++)
-		tell(w->listeners[slot * w->n_services + i]);
+	log_errorx("worker %u: %s", w->birth->slot, why);
+	w->is_failed = true;
+	worker_stop(w);
 }
 
 void
@@ -50,12 +52,12 @@ worker_report(struct worker *w, enum worker_report report)
 static void
 worker_serve(struct worker *w)
 {
-
-	if (w->serving || w->draining)
+	if (w->serving || w->draining || w->giving)
 		return;
 	w->serving = true;
 	ev_timer_stop(w->loop, &w->settle_timer);
-	worker_tell_listeners(w, w->birth->slot, listener_start);
+	listener_start_all(w);
+	handover_start(w->handover);
 	worker_report(w, WORKER_READY);
 }
 
@@ -64,8 +66,10 @@ worker_serve(struct worker *w)
 void
 worker_backend_settled(struct worker *w)
 {
-	if (--w->backends_unsettled == 0)
-		worker_serve(w);
+	if (--w->backends_unsettled > 0)
+		return;
+	worker_serve(w);
+	reload_settled(w);
 }
 
 static void
@@ -76,16 +80,56 @@ worker_on_settle_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 	worker_serve(ev->data);
 }
 
+/* The master's watchdog sees whether this goes on. */
+static void
+worker_on_beat_timer(struct ev_loop *loop, ev_timer *ev, int revents)
+{
+	struct worker *w = ev->data;
+
+	(void)loop;
+	(void)revents;
+	counter_add(&w->slot->heartbeat, 1);
+}
+
+/*
+ * What leaves.
+ */
+
+static void
+worker_on_sweep_timer(struct ev_loop *loop, ev_timer *ev, int revents)
+{
+	struct worker *w = ev->data;
+	bool listeners, services;
+
+	(void)revents;
+	turn_now(w);
+	listeners = listener_sweep(w);
+	services = service_sweep(w);
+	if (listeners && services)
+		ev_timer_stop(loop, ev);
+}
+
+void
+worker_sweep_later(struct worker *w)
+{
+	if (!ev_is_active(&w->sweep_timer))
+		ev_timer_again(w->loop, &w->sweep_timer);
+}
+
+/*
+ * The end.
+ */
+
 void
 worker_client_gone(struct worker *w)
 {
 	size_t i;
 
-	if (!w->draining || !TAILQ_EMPTY(&w->all_clients) ||
+	if ((!w->draining && !w->giving) || !TAILQ_EMPTY(&w->all_clients) ||
 	    !TAILQ_EMPTY(&w->lingering))
 		return;
 	for (i = 0; i < w->n_services; i++)
-		if (!replica_is_empty(w->services[i].replica))
+		if (!replica_is_empty(w->services[i]->replica))
 			return;
 	worker_stop(w);
 }
@@ -108,31 +152,48 @@ static void
 worker_drain(struct worker *w)
 {
 	struct client *c;
-	unsigned i;
+	size_t i;
 
 	if (w->draining)
 		return;
 	w->draining = true;
-	for (i = 0; i < w->birth->n_slots; i++)
-		if (i == w->birth->slot || w->adopts[i])
-			worker_tell_listeners(w, i, listener_drain);
+	listener_drain_all(w);
+	handover_take_all(w->handover);
 	ev_timer_set(&w->drain_timer,
-	    (double)w->birth->cfg->shutdown_timeout_ms / 1000., 0.);
+	    (double)w->conf->cfg->shutdown_timeout_ms / 1000., 0.);
 	ev_timer_start(w->loop, &w->drain_timer);
+	for (i = 0; i < w->n_services; i++)
+		w->services[i]->draining = true;
 	TAILQ_FOREACH(c, &w->all_clients, link)
 		client_drain(c);
 	worker_client_gone(w);
 }
 
-/* Go by the hosts' states from the next request on, and say so. */
+/* Others have our sockets from now on, and get our clients. */
 static void
+worker_give(struct worker *w)
+{
+	if (w->draining || w->giving)
+		return;
+	handover_take_all(w->handover);
+	w->giving = true;
+	listener_close_all(w);
+	handover_give_all(w->handover);
+	worker_client_gone(w);
+}
+
+/*
+ * Orders.
+ */
+
+void
 worker_look(struct worker *w)
 {
 	uint64_t generation = shm_generation(w->birth->shm);
 	size_t i;
 
 	for (i = 0; i < w->n_services; i++) {
-		struct service *svc = &w->services[i];
+		struct service *svc = w->services[i];
 
 		if (pool_look(svc->pool))
 			route_look(svc->route);
@@ -155,39 +216,56 @@ worker_look_if_new(struct worker *w)
 
 /* Be the worker of a slot that has none, too, until it has one again. */
 static void
-worker_adopt(struct worker *w, unsigned slot)
+worker_adopt(struct worker *w, const struct worker_message *msg,
+    const int *fds, size_t n)
 {
-	if (w->draining || slot == w->birth->slot)
-		return;
-	w->adopts[slot] = true;
-	worker_tell_listeners(w, slot, listener_start);
+	struct worker_listen listens[CONFIG_LISTENS_MAX];
+	size_t i;
+
+	ASSERT(n == msg->n_listens);
+	for (i = 0; i < n; i++)
+		listens[i] = (struct worker_listen){
+			msg->listens[i].id, msg->listens[i].service, fds[i]
+		};
+	if (!listener_set(w, msg->slot, listens, n, reload_services(w),
+	    !w->draining && !w->giving))
+		worker_fail(w, "out of memory");
+	else if (w->draining)
+		listener_drain_all(w);
 }
 
+/* FDS, the N descriptors, are taken over. */
 static void
-worker_return(struct worker *w, unsigned slot)
+worker_obey(struct worker *w, const struct worker_message *msg,
+    const int *fds, size_t n)
 {
-	if (!w->adopts[slot])
-		return;
-	w->adopts[slot] = false;
-	worker_tell_listeners(w, slot, listener_stop);
-}
-
-static void
-worker_obey(struct worker *w, enum worker_order order, unsigned slot)
-{
-	ASSERT(slot < w->birth->n_slots);
-	switch (order) {
+	ASSERT(msg->slot < SHM_WORKERS_MAX);
+	switch ((enum worker_order)msg->order) {
 	case WORKER_DRAIN:
 		worker_drain(w);
 		break;
+	case WORKER_GIVE:
+		worker_give(w);
+		break;
 	case WORKER_ADOPT:
-		worker_adopt(w, slot);
+		worker_adopt(w, msg, fds, n);
 		break;
 	case WORKER_RETURN:
-		worker_return(w, slot);
+		listener_close_slot(w, msg->slot);
 		break;
 	case WORKER_LOOK:
 		worker_look(w);
+		break;
+	case WORKER_INBOX:
+		ASSERT(n == 1);
+		handover_set_inbox(w->handover, msg->slot, fds[0]);
+		break;
+	case WORKER_RELOAD:
+		reload_start(w, msg, fds, n);
+		break;
+	case WORKER_LOG:
+		ASSERT(n == 1);
+		log_set_fd(fds[0]);
 		break;
 	}
 }
@@ -196,125 +274,120 @@ static void
 worker_on_control(struct ev_loop *loop, ev_io *ev, int revents)
 {
 	struct worker *w = ev->data;
-	unsigned char orders[16];	/* an even number */
-	ssize_t n, i;
+	struct worker_message msg;
+	int fds[FDPASS_MAX];
+	ssize_t len;
+	size_t n;
 
 	(void)loop;
 	(void)revents;
-	n = read(ev->fd, orders, sizeof(orders));
-	if (n == 0) {
+	turn_now(w);
+	while ((len = fdpass_recv(ev->fd, &msg, sizeof(msg), fds, &n)) ==
+	    (ssize_t)sizeof(msg))
+		worker_obey(w, &msg, fds, n);
+	if (len == 0) {
 		log_warnx("worker %u: the master is gone", w->birth->slot);
 		worker_stop(w);
-	}
-	for (i = 0; i + 1 < n; i += 2)
-		worker_obey(w, (enum worker_order)orders[i], orders[i + 1]);
+	} else if (len != -1 || errno != EAGAIN)
+		worker_fail(w, "the master's order cannot be read");
 }
 
-static bool
-worker_init_service(struct worker *w, size_t i)
-{
-	struct service *svc = &w->services[i];
+/*
+ * The whole.
+ */
 
-	svc->w = w;
-	svc->cfg = &w->birth->cfg->services[i];
-	svc->fn = w->birth->ext[i]->fn;
-	svc->ext = w->birth->ext[i]->ext;
-	svc->pool = pool_new(svc);
-	if (svc->pool == NULL)
+static bool
+worker_init_services(struct worker *w)
+{
+	const struct worker_birth *b = w->birth;
+	struct conf *conf = conf_new(b->cfg, b->host_entry);
+	struct service **services;
+
+	if (conf == NULL)
 		return false;
-	if ((svc->route = route_new(svc)) == NULL)
-		return false;
-	if (svc->cfg->backup == NULL)
-		return true;
-	svc->replica = replica_new(svc);
-	return svc->replica != NULL;
+	services = service_prepare_all(w, conf, b->ext);
+	return services != NULL &&
+	    service_commit_all(w, services, conf, b->ext) &&
+	    listener_set(w, b->slot, b->listens, b->n_listens, w->services,
+	    false);
 }
 
-/* Ours, and those that we may have to adopt. */
-static bool
-worker_init_listeners(struct worker *w)
+static void
+worker_init_slabs(struct worker *w)
 {
-	size_t i, n = w->birth->n_slots * w->n_services;
-
-	w->listeners = calloc(n, sizeof(struct listener *));
-	if (w->listeners == NULL)
-		return false;
-	for (i = 0; i < n; i++) {
-		w->listeners[i] = listener_new(&w->services[i % w->n_services],
-		    w->birth->listen_fds[i]);
-		if (w->listeners[i] == NULL)
-			return false;
-	}
-	return true;
-}
-
-static bool
-worker_init(struct worker *w, const struct worker_birth *birth)
-{
-	size_t i;
-
-	w->birth = birth;
-	w->slot = shm_slot(birth->shm, birth->slot);
-	w->loop = ev_loop_new(EVFLAG_NOENV | EVFLAG_AUTO);
-	w->n_services = birth->cfg->n_services;
-	w->services = calloc(w->n_services, sizeof(*w->services));
-	if (w->loop == NULL || w->services == NULL)
-		return false;
 	buf_pool_init(&w->bufs);
 	slab_init(&w->clients, sizeof(struct client));
 	slab_init(&w->requests, sizeof(struct request));
 	slab_init(&w->copies, sizeof(struct copy));
 	slab_init(&w->legs_small, sizeof(struct leg) + LEG_KEY_SMALL);
 	slab_init(&w->legs_large, sizeof(struct leg) + KVP_KEY_MAX);
-	TAILQ_INIT(&w->all_clients);
-	TAILQ_INIT(&w->lingering);
+}
+
+static void
+worker_init_watchers(struct worker *w)
+{
 	turn_init(w);
 	ev_timer_init(&w->linger_timer, client_on_linger_timer, 0., 0.);
 	ev_timer_init(&w->drain_timer, worker_on_drain_timer, 0., 0.);
 	ev_timer_init(&w->settle_timer, worker_on_settle_timer,
 	    worker_settle_s, 0.);
-	ev_io_init(&w->control, worker_on_control, birth->control, EV_READ);
+	ev_timer_init(&w->sweep_timer, worker_on_sweep_timer, 0.,
+	    worker_sweep_every_s);
+	ev_timer_init(&w->beat_timer, worker_on_beat_timer,
+	    worker_beat_every_s, worker_beat_every_s);
+	ev_io_init(&w->control, worker_on_control, w->birth->control,
+	    EV_READ);
 	w->linger_timer.data = w->drain_timer.data = w;
-	w->settle_timer.data = w->control.data = w;
+	w->settle_timer.data = w->sweep_timer.data = w;
+	w->beat_timer.data = w->control.data = w;
 	ev_timer_start(w->loop, &w->settle_timer);
+	ev_timer_start(w->loop, &w->beat_timer);
 	ev_io_start(w->loop, &w->control);
-	if ((w->resolve = resolve_new(w)) == NULL)
+}
+
+static bool
+worker_init(struct worker *w, const struct worker_birth *birth)
+{
+	w->birth = birth;
+	w->n_workers = birth->n_workers;
+	w->slot = shm_slot(birth->shm, birth->slot);
+	w->loop = ev_loop_new(EVFLAG_NOENV | EVFLAG_AUTO);
+	if (w->loop == NULL)
+		return false;
+	worker_init_slabs(w);
+	TAILQ_INIT(&w->all_clients);
+	TAILQ_INIT(&w->lingering);
+	LIST_INIT(&w->listeners);
+	worker_init_watchers(w);
+	if ((w->resolve = resolve_new(w)) == NULL ||
+	    (w->handover = handover_new(w)) == NULL)
 		return false;
 	/* One of our own, so that none settles all while they are made. */
 	w->backends_unsettled = 1;
-	for (i = 0; i < w->n_services; i++)
-		if (!worker_init_service(w, i))
-			return false;
-	if (!worker_init_listeners(w))
+	if (!worker_init_services(w))
 		return false;
+	atomic_store_explicit(&w->slot->seen_config, birth->reload,
+	    memory_order_relaxed);
 	worker_look(w);
 	worker_backend_settled(w);
 	return true;
 }
 
 static void
-worker_fini(struct worker *w)
+worker_stop_watchers(struct worker *w)
 {
-	struct client *c;
-	size_t i;
-
-	while ((c = TAILQ_FIRST(&w->all_clients)) != NULL ||
-	    (c = TAILQ_FIRST(&w->lingering)) != NULL)
-		client_close(c, COUNTER_CLOSE_STOP);
-	for (i = 0; i < w->n_services; i++) {
-		replica_free(&w->services[i].replica);
-		pool_free(&w->services[i].pool);
-		route_free(&w->services[i].route);
-	}
-	for (i = 0; i < w->birth->n_slots * w->n_services; i++)
-		listener_free(&w->listeners[i]);
-	free(w->listeners);
-	resolve_free(&w->resolve);
 	turn_fini(w);
 	ev_timer_stop(w->loop, &w->linger_timer);
 	ev_timer_stop(w->loop, &w->drain_timer);
 	ev_timer_stop(w->loop, &w->settle_timer);
+	ev_timer_stop(w->loop, &w->sweep_timer);
+	ev_timer_stop(w->loop, &w->beat_timer);
 	ev_io_stop(w->loop, &w->control);
+}
+
+static void
+worker_fini_slabs(struct worker *w)
+{
 	buf_pool_fini(&w->bufs);
 	ASSERT(w->requests.n_used == 0 && w->copies.n_used == 0);
 	ASSERT(w->legs_small.n_used == 0 && w->legs_large.n_used == 0);
@@ -323,7 +396,25 @@ worker_fini(struct worker *w)
 	slab_fini(&w->copies);
 	slab_fini(&w->legs_small);
 	slab_fini(&w->legs_large);
-	free(w->services);
+}
+
+static void
+worker_fini(struct worker *w)
+{
+	struct client *c;
+
+	w->draining = true;
+	reload_drop(w);
+	while ((c = TAILQ_FIRST(&w->all_clients)) != NULL ||
+	    (c = TAILQ_FIRST(&w->lingering)) != NULL)
+		client_close(c, COUNTER_CLOSE_STOP);
+	listener_close_all(w);
+	service_free_all(w);
+	conf_put(&w->conf);
+	handover_free(&w->handover);
+	resolve_free(&w->resolve);
+	worker_stop_watchers(w);
+	worker_fini_slabs(w);
 	ev_loop_destroy(w->loop);
 }
 
@@ -339,6 +430,8 @@ worker_run(const struct worker_birth *birth)
 		return 1;
 	}
 	ev_run(w->loop, 0);
+	if (w->is_failed)
+		return 1;
 	worker_fini(w);
 	return 0;
 }

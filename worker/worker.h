@@ -1,7 +1,9 @@
 /*
  * worker.h: one worker process, from fork to exit.
  *
- * The master forks and calls worker_run, which returns the exit status.
+ * The master forks and calls worker_run, which returns the exit status.  From
+ * then on the two talk over the control socket (fdpass.h): orders go down it,
+ * reports come up.
  */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
@@ -13,26 +15,66 @@
 
 struct extload;
 
-/* What a worker is born with.  All of it was made before the fork. */
-struct worker_birth {
-	const struct config *cfg;
-	struct extload	*const *ext;	/* one a service, in order */
-	struct shm	*shm;
-	unsigned	 slot;		/* its slot in the segment */
-	int		 cpu;		/* pin to it, -1: none */
-	int		 control;	/* to the master; EOF: it is gone */
-	const int	*listen_fds;	/* [n_slots][services], in order */
-	unsigned	 n_slots;
-	const unsigned	*host_entry;	/* config.addrs -> the hosts table */
+/* A listening socket. */
+struct worker_listen {
+	uint32_t	 id;		/* of its address, for the life of the
+					 * instance */
+	uint32_t	 service;	/* in the configuration */
+	int		 fd;
 };
 
-/* What the master says down the control socket, two bytes each: the order, and
- * the slot that it is about (0 where it is about none). */
+/* What a worker is born with.  All of it was made before the fork and is the
+ * worker's own, but for the segment and the descriptors of inboxes. */
+struct worker_birth {
+	struct config	*cfg;
+	struct extload	**ext;		/* one a service, in order */
+	unsigned	*host_entry;	/* config.addrs -> the hosts table */
+	uint64_t	 reload;	/* the number of that configuration */
+	unsigned	 n_workers;	/* that it asks for */
+	struct shm	*shm;
+	unsigned	 slot;		/* its slot in the segment */
+	int		 control;	/* to the master; EOF: it is gone */
+	const struct worker_listen *listens;	/* its slot's */
+	size_t		 n_listens;
+	int		 inbox;		/* where other workers' clients come */
+	const int	*inboxes;	/* the ways to all of them, by slot; -1:
+					 * there is none */
+};
+
 enum worker_order {
 	WORKER_DRAIN = 'd',	/* accept nothing more, answer, exit */
-	WORKER_ADOPT = 'a',	/* accept from the slot's sockets too */
+	WORKER_GIVE = 'g',	/* give the clients to others, exit */
+	WORKER_ADOPT = 'a',	/* accept from slot's sockets too: these, and
+				 * no others of it */
 	WORKER_RETURN = 'r',	/* no longer: it has a worker again */
-	WORKER_LOOK = 'h'	/* at the hosts: some state has changed */
+	WORKER_LOOK = 'h',	/* at the hosts: some state has changed */
+	WORKER_INBOX = 'i',	/* this is the way to slot's inbox */
+	WORKER_RELOAD = 'c',	/* with a snapshot of the configuration, its
+				 * plan and the own slot's sockets */
+	WORKER_LOG = 'l'	/* write the log here */
+};
+
+/* What the master says down the control socket; the descriptors that an order
+ * has go with it, sockets last, in the order of listens. */
+struct worker_message {
+	uint8_t		 order;		/* enum worker_order */
+	uint8_t		 n_listens;
+	uint16_t	 slot;		/* that it is about */
+	uint32_t	 n_workers;	/* RELOAD */
+	uint64_t	 reload;	/* its number */
+	struct {
+		uint32_t	 id, service;
+	} listens[CONFIG_LISTENS_MAX];
+};
+
+_Static_assert(CONFIG_LISTENS_MAX <= UINT8_MAX, "n_listens is a byte");
+
+/* A reload's plan, one of each for every address of the configuration, in
+ * order: what the master alone knows of it. */
+struct worker_place {
+	uint32_t	 entry;		/* in the hosts table */
+	uint32_t	 sa_len;
+	struct sockaddr_storage sa;	/* where it was found */
 };
 
 /* What a worker says up its control socket, a byte each. */

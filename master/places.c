@@ -1,0 +1,69 @@
+#include "master/places.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+void
+places_fini(struct places *p)
+{
+	while (p->n > 0)
+		free(p->normal[--p->n]);
+}
+
+/* The entry of NORMAL, a new one if need be.  False with errno: there is
+ * none. */
+static bool
+places_find_one(struct places *p, const char *normal, unsigned *entry)
+{
+	for (*entry = 0; *entry < p->n; (*entry)++)
+		if (strcmp(p->normal[*entry], normal) == 0)
+			return true;
+	errno = ENOSPC;
+	if (p->n == SHM_HOSTS_MAX)
+		return false;
+	p->normal[p->n] = strdup(normal);
+	if (p->normal[p->n] == NULL)
+		return false;
+	p->n++;
+	return true;
+}
+
+unsigned *
+places_find(struct places *p, const struct config *cfg)
+{
+	unsigned *entry = calloc(cfg->n_addrs + 1, sizeof(*entry));
+
+	for (size_t i = 0; entry != NULL && i < cfg->n_addrs; i++)
+		if (!places_find_one(p, cfg->addrs[i].normal, &entry[i])) {
+			free(entry);
+			return NULL;
+		}
+	return entry;
+}
+
+void
+places_commit(struct places *p, const struct config *cfg,
+    const unsigned *entry, struct shm *shm, uint64_t now_us)
+{
+	bool was_used[SHM_HOSTS_MAX];
+	struct shm_host *host;
+
+	memcpy(was_used, p->used, sizeof(was_used));
+	memset(p->used, 0, sizeof(p->used));
+	for (size_t i = 0; i < cfg->n_addrs; i++) {
+		host = shm_host(shm, entry[i]);
+		p->used[entry[i]] = true;
+		shm_list_host(shm, (unsigned)i, entry[i]);
+		if (was_used[entry[i]])
+			continue;
+		snprintf(host->name, sizeof(host->name), "%s",
+		    cfg->addrs[i].name);
+		shm_set_host_state(shm, entry[i], SHM_HOST_UP, now_us);
+		host->in_use = 1;
+	}
+	shm_facts(shm)->n_hosts = (uint32_t)cfg->n_addrs;
+	for (unsigned i = 0; i < p->n; i++)
+		if (was_used[i] && !p->used[i])
+			shm_host(shm, i)->in_use = 0;
+}

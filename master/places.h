@@ -1,0 +1,31 @@
+/*
+ * places.h: which entry of the shared hosts table is whose.
+ *
+ * An entry belongs to one address for the life of the instance: what is counted
+ * in it goes on when the address returns.
+ */
+#ifndef MASTER_PLACES_H
+#define MASTER_PLACES_H
+
+#include "shared/config.h"
+#include "shared/shm.h"
+
+struct places {
+	char		*normal[SHM_HOSTS_MAX];	/* of each entry's address */
+	bool		 used[SHM_HOSTS_MAX];	/* by what is in force */
+	unsigned	 n;			/* entries that are somebody's */
+};
+
+void	 places_fini(struct places *places);
+
+/* The entries of CFG's addresses, in their order, for the caller to free; those
+ * that are new are given out.  NULL with errno: there is no memory, or (ENOSPC)
+ * no entry left. */
+unsigned *places_find(struct places *places, const struct config *cfg)
+	    MUST_CHECK;
+/* CFG, with these entries, comes into force: SHM says so.  Addresses that were
+ * not in force are up at first. */
+void	 places_commit(struct places *places, const struct config *cfg,
+	    const unsigned *entry, struct shm *shm, uint64_t now_us);
+
+#endif /* MASTER_PLACES_H */

@@ -1,0 +1,402 @@
+#include "worker/handover.h"
+
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/fdpass.h"
+#include "worker/client.h"
+#include "worker/service.h"
+
+enum {
+	HANDOVER_NAME_MAX = 1024,	/* a section's name is shorter */
+	HANDOVER_BATCH = 64,		/* clients taken in a turn */
+	HANDOVER_HOPS = 3,		/* so often a new client is passed on */
+	HANDOVER_IOV = 64
+};
+
+/* How long to wait where all inboxes are full. */
+static const double handover_pause_s = 0.01;
+
+/* What goes with a client's descriptor.  A second one holds its bytes, where it
+ * has any: what is to be parsed, then what is to be sent. */
+struct handover_message {
+	struct kvp_conn	 conn;
+	uint64_t	 swallow;	/* bytes to be discarded */
+	uint32_t	 in_len, out_len;
+	uint8_t		 is_new;	/* it has asked nothing yet */
+	uint8_t		 hops;		/* how often it was passed on */
+	uint8_t		 is_eof;	/* the peer sends no more */
+	char		 service[HANDOVER_NAME_MAX];
+};
+
+struct handover {
+	struct worker	*w;
+	ev_io		 inbox;
+	ev_timer	 pause;		/* give again */
+	unsigned	 last;		/* slot that got one last */
+	struct {
+		int		 fd;	/* -1: none */
+		unsigned	 n_sent;	/* since it took some last */
+		uint64_t	 n_taken;	/* in all, at that time */
+	} ways[SHM_WORKERS_MAX];
+};
+
+/*
+ * To whom.
+ */
+
+/* What it has not taken yet counts, too: a worker that hangs must not get all
+ * there is. */
+static uint64_t
+handover_n_clients(struct handover *h, unsigned slot)
+{
+	const counter_cell *cell = shm_slot(h->w->birth->shm, slot)->counter;
+	uint64_t n_taken = counter_get(&cell[COUNTER_CLIENTS_TAKEN]);
+
+	if (n_taken != h->ways[slot].n_taken) {
+		h->ways[slot].n_taken = n_taken;
+		h->ways[slot].n_sent = 0;
+	}
+	return counter_get(&cell[COUNTER_CLIENTS]) + h->ways[slot].n_sent;
+}
+
+/* The worker with the fewest clients but us, those behind the last one first;
+ * SHM_WORKERS_MAX: there is none. */
+static unsigned
+handover_choose(struct handover *h)
+{
+	unsigned n = shm_n_slots(h->w->birth->shm), i, slot;
+	unsigned best = SHM_WORKERS_MAX;
+	uint64_t least = UINT64_MAX, has;
+
+	for (i = 1; i <= n; i++) {
+		slot = (h->last + i) % n;
+		if (slot == h->w->birth->slot || h->ways[slot].fd == -1 ||
+		    !shm_slot(h->w->birth->shm, slot)->serves)
+			continue;
+		has = handover_n_clients(h, slot);
+		if (has < least) {
+			least = has;
+			best = slot;
+		}
+	}
+	return best;
+}
+
+/*
+ * Giving.
+ */
+
+/* The bytes of C, in a memory of their own; -1: there is no memory. */
+static int
+handover_write_bytes(const struct client *c)
+{
+	struct iovec iov[HANDOVER_IOV];
+	struct chain rest = c->out;
+	int fd = memfd_create("kvproxy-client", MFD_CLOEXEC), n;
+	size_t len = 0;
+
+	if (fd == -1)
+		return -1;
+	if (c->in.len > 0 &&
+	    write(fd, input_bytes(&c->in), c->in.len) != (ssize_t)c->in.len)
+		goto fail;
+	n = chain_iov(&rest, iov, HANDOVER_IOV, rest.len);
+	for (int i = 0; i < n; i++) {
+		if (write(fd, iov[i].iov_base, iov[i].iov_len) !=
+		    (ssize_t)iov[i].iov_len)
+			goto fail;
+		len += iov[i].iov_len;
+	}
+	/* More pieces than that: let it drain first. */
+	if (len < rest.len)
+		goto fail;
+	return fd;
+fail:
+	(void)close(fd);
+	return -1;
+}
+
+static void
+handover_name(struct handover_message *msg, const struct service *svc)
+{
+	size_t len = strlen(svc->cfg->name);
+
+	ASSERT(len < sizeof(msg->service));
+	memcpy(msg->service, svc->cfg->name, len + 1);
+}
+
+/* False: the inbox is full. */
+static bool
+handover_send(struct handover *h, unsigned slot,
+    const struct handover_message *msg, const int *fds, size_t n_fds)
+{
+	size_t len = offsetof(struct handover_message, service) +
+	    strlen(msg->service) + 1;
+
+	if (!fdpass_send(h->ways[slot].fd, msg, len, fds, n_fds))
+		return false;
+	h->last = slot;
+	h->ways[slot].n_sent++;
+	worker_count(h->w, COUNTER_CLIENTS_GIVEN, 1);
+	return true;
+}
+
+static void
+handover_wait(struct handover *h)
+{
+	if (!ev_is_active(&h->pause)) {
+		ev_timer_set(&h->pause, handover_pause_s, 0.);
+		ev_timer_start(h->w->loop, &h->pause);
+	}
+}
+
+bool
+handover_give(struct handover *h, struct client *c)
+{
+	struct handover_message msg = {
+		.conn = c->conn, .swallow = c->swallow,
+		.in_len = c->in.len, .out_len = (uint32_t)c->out.len,
+		.is_eof = c->eof
+	};
+	unsigned slot = handover_choose(h);
+	int fds[2] = { c->io.fd, -1 };
+	bool sent = false;
+
+	if (slot == SHM_WORKERS_MAX) {
+		/* We are the last one. */
+		client_finish(c, COUNTER_CLOSE_STOP);
+		return false;
+	}
+	handover_name(&msg, c->svc);
+	if (msg.in_len + msg.out_len > 0)
+		fds[1] = handover_write_bytes(c);
+	if (msg.in_len + msg.out_len == 0 || fds[1] != -1)
+		sent = handover_send(h, slot, &msg, fds,
+		    fds[1] != -1 ? 2 : 1);
+	if (fds[1] != -1)
+		(void)close(fds[1]);
+	if (!sent) {
+		handover_wait(h);
+		return false;
+	}
+	client_release(c);
+	return true;
+}
+
+static void
+handover_give_idle(struct handover *h)
+{
+	struct client *c, *next;
+
+	for (c = TAILQ_FIRST(&h->w->all_clients); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		client_give(c);
+		/* The others would have to wait as well. */
+		if (ev_is_active(&h->pause))
+			return;
+	}
+}
+
+void
+handover_give_all(struct handover *h)
+{
+	handover_give_idle(h);
+}
+
+static void
+handover_on_pause_over(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	struct handover *h = timer->data;
+
+	(void)loop;
+	(void)revents;
+	turn_now(h->w);
+	handover_give_idle(h);
+	worker_client_gone(h->w);
+}
+
+/*
+ * New clients.
+ */
+
+/* Far fewer: the difference is more than a client and a quarter of theirs. */
+static bool
+handover_pass_on(struct handover *h, const struct handover_message *msg,
+    int fd)
+{
+	uint64_t ours = handover_n_clients(h, h->w->birth->slot) + 1;
+	unsigned slot = handover_choose(h);
+	uint64_t theirs;
+
+	if (slot == SHM_WORKERS_MAX)
+		return false;
+	theirs = handover_n_clients(h, slot);
+	return ours >= theirs + theirs / 4 + 2 &&
+	    handover_send(h, slot, msg, &fd, 1);
+}
+
+bool
+handover_share(struct handover *h, struct service *svc, int fd)
+{
+	struct handover_message msg = { .is_new = true };
+
+	if (h->w->n_workers == 1 || h->w->draining)
+		return false;
+	handover_name(&msg, svc);
+	if (!handover_pass_on(h, &msg, fd))
+		return false;
+	(void)close(fd);
+	return true;
+}
+
+/*
+ * Taking.
+ */
+
+/* Fill C's input and output from the memory FD.  False: out of memory. */
+static bool
+handover_read_bytes(struct client *c, const struct handover_message *msg,
+    int fd)
+{
+	struct buf_pool *bufs = &c->w->bufs;
+	size_t len = (size_t)msg->in_len + msg->out_len, room;
+	uint8_t *p, *in;
+	bool ok;
+
+	p = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return false;
+	ok = chain_append(bufs, &c->out, p + msg->in_len, msg->out_len, 0);
+	if (ok && msg->in_len > 0) {
+		room = input_room(bufs, &c->in, msg->in_len, &in);
+		ok = room >= msg->in_len;
+		if (ok) {
+			memcpy(in, p, msg->in_len);
+			c->in.len += msg->in_len;
+		}
+		ok = input_settle(bufs, &c->in, 0, false) && ok;
+	}
+	munmap(p, len);
+	return ok;
+}
+
+static void
+handover_take(struct handover *h, struct handover_message *msg,
+    const int *fds, size_t n_fds)
+{
+	struct service *svc = service_find(h->w, msg->service);
+	struct client *c;
+
+	if (svc == NULL || svc->route == NULL) {
+		/* The file has it no more. */
+		(void)close(fds[0]);
+		worker_count(h->w, COUNTER_CLOSE_STOP, 1);
+		return;
+	}
+	if (msg->is_new && msg->hops++ < HANDOVER_HOPS &&
+	    handover_pass_on(h, msg, fds[0])) {
+		(void)close(fds[0]);
+		return;
+	}
+	c = client_new(svc, fds[0], !msg->is_new);
+	if (c == NULL)
+		return;
+	worker_count(h->w, COUNTER_CLIENTS_TAKEN, 1);
+	c->conn = msg->conn;
+	c->swallow = msg->swallow;
+	c->eof = msg->is_eof;
+	if (n_fds == 2 && !handover_read_bytes(c, msg, fds[1]))
+		client_close(c, COUNTER_CLOSE_MEMORY);
+	else
+		client_resume(c);
+}
+
+/* False: the inbox is empty. */
+static bool
+handover_take_one(struct handover *h)
+{
+	struct handover_message msg;
+	int fds[FDPASS_MAX];
+	size_t n;
+
+	if (fdpass_recv(h->inbox.fd, &msg, sizeof(msg), fds, &n) <= 0)
+		return false;
+	ASSERT(n == 1 || n == 2);
+	handover_take(h, &msg, fds, n);
+	if (n == 2)
+		(void)close(fds[1]);
+	return true;
+}
+
+void
+handover_take_all(struct handover *h)
+{
+	while (handover_take_one(h))
+		;
+}
+
+static void
+handover_on_inbox(struct ev_loop *loop, ev_io *io, int revents)
+{
+	struct handover *h = io->data;
+	int i = 0;
+
+	(void)loop;
+	(void)revents;
+	turn_now(h->w);
+	while (i < HANDOVER_BATCH && handover_take_one(h))
+		i++;
+	turn_work(h->w, 0);
+}
+
+/*
+ * The whole.
+ */
+
+void
+handover_set_inbox(struct handover *h, unsigned slot, int fd)
+{
+	if (h->ways[slot].fd != -1)
+		(void)close(h->ways[slot].fd);
+	h->ways[slot].fd = fd;
+}
+
+struct handover *
+handover_new(struct worker *w)
+{
+	struct handover *h = calloc(1, sizeof(*h));
+	unsigned i;
+
+	if (h == NULL)
+		return NULL;
+	h->w = w;
+	h->last = w->birth->slot;
+	for (i = 0; i < SHM_WORKERS_MAX; i++)
+		h->ways[i].fd = w->birth->inboxes[i];
+	ev_io_init(&h->inbox, handover_on_inbox, w->birth->inbox, EV_READ);
+	ev_timer_init(&h->pause, handover_on_pause_over, 0., 0.);
+	h->inbox.data = h->pause.data = h;
+	return h;
+}
+
+void
+handover_start(struct handover *h)
+{
+	ev_io_start(h->w->loop, &h->inbox);
+}
+
+void
+handover_free(struct handover **handover)
+{
+	struct handover *h = *handover;
+
+	*handover = NULL;
+	ev_io_stop(h->w->loop, &h->inbox);
+	ev_timer_stop(h->w->loop, &h->pause);
+	free(h);
+}
