@@ -1,6 +1,8 @@
 """Who is asked while a host is out, and how it comes back."""
 
 import contextlib
+import os
+import signal
 import threading
 import time
 
@@ -678,6 +680,79 @@ def test_E14_some_connections_die_while_others_answer():
         host = kv.backend(fake)
         assert host["closes"] + host["idle_closes"] == lost
         assert host["ejections"] == 0
+
+
+def test_E14_a_lost_packet_under_load_is_one_event():
+    """The link is still for a little more than two recv_timeouts, as TCP is
+    until it sends again; then all is answered, late."""
+    n = 10
+    with memcacheds(2) as servers, Relay(servers[0]) as link, \
+            Kvproxy([link, servers[1]],
+                    core={"recv_timeout": 100, "failover_interval": 2,
+                          "failover_threshold": 2}) as kv:
+        kv.wait_connected(link, servers[1])
+        with Load(kv, n=n) as load:
+            wait_for(lambda: load.check() or
+                     len(load.acked) == len(load.keys))
+            for stalls in (1, 2):
+                timeouts = kv.backend(link, "timeouts")
+                link.stall()
+                # More than there are connections: one has failed twice.
+                wait_for(lambda: kv.backend(link, "timeouts") > timeouts + n)
+                link.mend()
+                wait_for(lambda: kv.stat("late_replies") ==
+                         kv.backend(link, "timeouts"))
+                assert kv.backend(link, "events") == stalls
+            asked = load.answers
+            wait_for(lambda: load.check() or
+                     load.answers > asked + 2 * len(load.keys))
+        host = kv.backend(link)
+        assert (host["state"], host["ejections"]) == ("up", 0)
+        # It is the connection of before.
+        assert (host["connects"], host["silences"]) == (1, 0)
+        assert [e[3] for e in load.errors] == \
+            [b"SERVER_ERROR %s timed out\r\n" % link.name.encode()] * \
+            host["timeouts"]
+        assert load.stale == []
+        assert load.missed == 0
+
+
+def test_E14_a_good_reply_ends_the_count_though_its_worker_dies():
+    """Two failures of one worker, each followed by a good reply of the
+    other's, which is killed."""
+    with FakeBackend() as fake, FakeBackend() as other, \
+            Kvproxy([fake, other], workers=2,
+                    core=core(failover_threshold=2)) as kv, \
+            kv.client_on_each() as clients:
+        kv.lose_workers = True
+        kv.wait_connected(fake, other)
+        key = fake.key(clients[0])
+        store = b"set %s 0 0 1\r\nx\r\n" % key
+
+        def fail():
+            fake.script = lambda conn, r: conn.close() or b""
+            clients[0].send(store)
+            expect_failure(clients[0], fake)
+            fake.script = None
+            kv.wait_connected(fake)
+            return kv.backend(fake, "events")
+
+        for n in (1, 2):
+            assert fail() == n
+            clients[1].ask(store, b"STORED\r\n")
+        victim = kv.slots()[1]["pid"]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: victim not in kv.worker_pids() and kv.all_workers())
+        kv.wait_connected(fake)
+        # Who takes one host out has looked at all.
+        other.stop()
+        kv.wait_state(other, "out", INTERVAL + SLACK)
+        assert kv.state(fake) == "up"
+        # And from here on two are two.
+        assert fail() == 3
+        assert kv.backend(fake, "ejections") == 0
+        assert fail() == 4
+        wait_for(lambda: kv.backend(fake, "ejections") == 1, INTERVAL + SLACK)
 
 
 def test_an_idle_close_is_no_event():

@@ -4,6 +4,7 @@ The environment's KVPROXY_BUILD names the build tree (bin/kvproxy and
 ext/memcached.so); without it, the current directory is taken.
 """
 
+import contextlib
 import glob
 import os
 import re
@@ -188,6 +189,21 @@ class Kvproxy:
 
     def client(self, **kwargs):
         return Client(self.port, **kwargs)
+
+    @contextlib.contextmanager
+    def client_on_each(self):
+        """A client of each worker, by its slot.  The kernel chooses whose a
+        connection is, so there are made as many as it takes."""
+        found = {}
+        with contextlib.ExitStack() as stack:
+            while len(found) < self.workers:
+                before = self.slots()
+                c = stack.enter_context(self.client())
+                c.ask_line(b"version\r\n")
+                now = self.slots()
+                found.update((i, c) for i in now if now[i]["curr_connections"]
+                             > before[i]["curr_connections"])
+            yield found
 
     def control(self, ask):
         """ASK(client) on a connection that stays open between calls; the
