@@ -937,6 +937,80 @@ def test_sync_a_copy_that_is_sent_again_in_time_is_a_yes(plays):
         assert kv.stat("fail_backup") == 0
 
 
+def expect_overtaken(kv, c, one, two):
+    """C's write of +k is refused, long before its deadline, and the backup,
+    which may have refused the flush_all, is told to delete what it has."""
+    begin = time.monotonic()
+    assert c.recv_line() == (
+        b"SERVER_ERROR %s did not take the copy, only the primary has done "
+        b"it\r\n" % two.fake.name.encode())
+    assert time.monotonic() - begin < SLACK
+    assert kv.stat("fail_backup") == 1
+    assert kv.stat("copies_sent") == 0
+    two.let("yes")
+    stats = copied(kv)
+    assert (stats["copies"], stats["copies_flushed"]) == (1, 1)
+    assert (stats["copies_sent"], stats["copies_uncertain"]) == (1, 0)
+    assert one.fake.store == {b"+k": b"new"}
+    assert two.fake.store == {}
+
+
+def expect_copied(kv, c, one, two):
+    """The next one is a yes again."""
+    c.send(b"set +k 0 0 4\r\nlast\r\n")
+    one.let("yes")
+    two.let("yes")
+    c.expect(b"STORED\r\n")
+    assert two.fake.store == {b"+k": b"last"}
+    assert kv.stat("copies_sent") == 2
+
+
+@pytest.mark.parametrize("by", ["another worker", "the same client"])
+def test_sync_a_write_whose_copy_a_flush_all_overtakes_is_refused(plays, by):
+    """The backup is flushed while the primary still has the write."""
+    one, two = plays
+    with sync(one.fake, two.fake, workers=2,
+              core=core(recv_timeout=10000)) as kv, \
+            kv.client_on_each() as clients:
+        a, b = clients.values()
+        two.fake.store[b"+k"] = b"old"
+        a.send(b"set +k 0 0 3\r\nnew\r\n")
+        wait_for(lambda: one.waiting)
+        if by == "another worker":
+            b.ask(b"flush_all\r\n", b"OK\r\n")
+        else:
+            a.send(b"flush_all\r\n")
+            wait_for(lambda: two.fake.requests)
+        assert a.is_quiet()
+        one.let("yes")
+        expect_overtaken(kv, a, one, two)
+        if by == "the same client":
+            a.expect(b"OK\r\n")
+        assert [r.cmd for r in two.fake.requests] == [b"flush_all", b"md"]
+        expect_copied(kv, a, one, two)
+
+
+def test_sync_a_copy_that_is_sent_again_behind_a_flush_all_is_refused(plays):
+    """The backup has been sent it, is flushed by another worker, and the
+    connection dies before it says anything."""
+    one, two = plays
+    with sync(one.fake, two.fake, workers=2,
+              core=core(recv_timeout=10000)) as kv, \
+            kv.client_on_each() as clients:
+        a, b = clients.values()
+        two.fake.store[b"+k"] = b"old"
+        a.send(b"set +k 0 0 3\r\nnew\r\n")
+        one.let("yes")
+        wait_for(lambda: two.waiting)
+        b.ask(b"flush_all\r\n", b"OK\r\n")
+        assert a.is_quiet()
+        two.let("dies")
+        expect_overtaken(kv, a, one, two)
+        assert [r.cmd for r in two.fake.requests] == \
+            [b"ms", b"flush_all", b"md"]
+        expect_copied(kv, a, one, two)
+
+
 def test_sync_a_client_that_leaves_disturbs_nothing(plays):
     one, two = plays
     with sync(one.fake, two.fake) as kv:
