@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "master/master.h"
+#include "master/notify.h"
 #include "master/pidfile.h"
 #include "shared/config.h"
 #include "shared/log.h"
@@ -418,6 +419,7 @@ main_go_background(int *status)
 static void
 main_report_ready(void)
 {
+	notify_ready();
 	if (main_state.ready_fd == -1)
 		return;
 	if (write(main_state.ready_fd, "", 1) != 1) {

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "master/notify.h"
 #include "shared/log.h"
 
 #define MASTER_START_S	10	/* the workers must serve by then */
@@ -131,6 +132,7 @@ master_order_stop(struct master *m)
 		return;
 	}
 	log_info("told to stop");
+	notify_stopping();
 	master_set_state(m, MASTER_STOPPING);
 	/* Nobody gives clients to others any more. */
 	for (unsigned i = 0; i < m->n_slots; i++)

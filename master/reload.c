@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "master/notify.h"
 #include "shared/log.h"
 #include "shared/shm.h"
 
@@ -290,6 +291,8 @@ reload_on_checked(void *data, const struct worker_place *places, size_t n,
 	reload_end_check(m);
 	if (m->is_check_late)
 		reload_order(m);
+	else
+		notify_ready();
 }
 
 static void
@@ -324,11 +327,14 @@ reload_order(struct master *m)
 	m->is_check_late = m->check != NULL || m->state == MASTER_STARTING;
 	if (m->is_check_late || m->state == MASTER_STOPPING)
 		return;
+	notify_reloading();
 	m->snapshot = config_snapshot(m->setup.cfg->path, err);
 	if (m->snapshot == -1)
 		reload_refuse(m, err);
 	else
 		reload_start_check(m);
+	if (m->check == NULL)
+		notify_ready();
 }
 
 bool
