@@ -10,8 +10,9 @@ trap 'rm -f "$out" "$out".*' EXIT
 
 c_files=$(find master worker shared ext t -name '*.[ch]' 2>/dev/null |
 	grep -v '^t/bench/' | sort) || true
-scripts=$(find autogen.sh .ci/run etc t \( -name '*.sh' -o -name '*.init.in' \
-	-o -name run \) 2>/dev/null | sort) || true
+scripts=$(find autogen.sh .ci/run debian etc t \( -name '*.sh' \
+	-o -name '*.init.in' -o -name run -o -name '*.postinst' \
+	-o -name '*.postrm' -o -name '*.prerm' \) 2>/dev/null | sort) || true
 others=$(find ./*.md ./*.am ./*.ac .editorconfig .clang-format .gitignore \
 	etc t \( -name '*.py' -o -name '*.php' -o -name '*.pl' -o -name '*.rb' \
 	-o -name '*.md' -o -name '*.ini' -o -name '*.[58]' -o -name '*.am' \

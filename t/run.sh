@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh: install what is missing, build twice (plain, and with the address
 # and undefined-behaviour sanitizers), run every test in both, lint, install,
-# and pack a tarball.
+# make a Debian package and try that (as root), and pack a tarball.
 # The last line is "N passed, N failed"; a skipped test counts as failed.
 # (netbase: a bare Debian knows no localhost.)
 set -eu
@@ -15,7 +15,8 @@ sh etc/debian-packages.sh autoconf automake make gcc libc6-dev \
     libev-dev libiniparser-dev libcmocka-dev memcached libmemcached-tools \
     libc-ares-dev mandoc netbase nutcracker pkg-config python3 python3-pytest \
     python3-pymemcache python3-pylibmc libcache-memcached-fast-perl php-cli \
-    php-memcached ruby ruby-dalli shellcheck
+    php-memcached ruby ruby-dalli shellcheck libsystemd-dev systemd logrotate \
+    build-essential debhelper fakeroot lintian
 
 pass() {
 	echo "ok: $*"
@@ -102,13 +103,13 @@ install_and_run() {
 		[ "$(find "$to" -type f)" = "$prefix/log/kvproxy.log" ]
 }
 
-# make $1 ended with status $2 and left build/$1.log.
+# Step $1 ended with status $2 and left build/$1.log.
 judge() {
 	if [ "$2" -eq 0 ]; then
-		pass "make $1"
+		pass "$1"
 	else
 		tail -n 40 "build/$1.log"
-		fail "make $1"
+		fail "$1"
 	fi
 }
 
@@ -134,6 +135,9 @@ check sanitize --enable-asan --enable-ubsan
 status=0
 install_and_run >build/install.log 2>&1 || status=$?
 judge install "$status"
+status=0
+sh t/package.sh >build/package.log 2>&1 || status=$?
+judge package "$status"
 status=0
 make -C build/plain distcheck TESTS= >build/distcheck.log 2>&1 || status=$?
 judge distcheck "$status"
