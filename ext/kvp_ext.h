@@ -278,7 +278,8 @@ struct kvp_ext {
 	    struct kvp_reply *r);
 
 	/* What R calls for, of enum kvp_follow; with KVP_FOLLOW_ASIDE NEXT is
-	 * that leg's command, for the same KEY. */
+	 * that leg's command, for the same KEY.  Of a copy that did not do what
+	 * it was to, only KVP_FOLLOW_ASIDE: what mends that. */
 	unsigned (*follow)(void *ext, const struct kvp_cmd *cmd,
 	    const struct kvp_key *key, const struct kvp_reply *r,
 	    struct kvp_cmd *next);

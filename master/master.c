@@ -1,4 +1,4 @@
-#include "master/master_int.h"
+#include "master/master.h"
 
 #include <sys/wait.h>
 
@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "master/master_int.h"
 #include "master/notify.h"
 #include "shared/log.h"
 

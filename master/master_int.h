@@ -51,7 +51,7 @@ struct master {
 	struct check	*check;		/* of the file as it was read last */
 	int		 snapshot;	/* of that file, -1: none */
 	bool		 is_check_late;	/* another reload was asked for */
-	uint64_t	 n_reloads;	/* in force: the configuration's number */
+	uint64_t	 n_reloads;	/* that are in force */
 };
 
 /* Have slots [0, N) with all that they need but a worker.  False: ERR says

@@ -13,7 +13,7 @@
 struct places {
 	char		*normal[SHM_HOSTS_MAX];	/* of each entry's address */
 	bool		 used[SHM_HOSTS_MAX];	/* by what is in force */
-	unsigned	 n;			/* entries that are somebody's */
+	unsigned	 n;		/* entries that are somebody's */
 };
 
 void	 places_fini(struct places *places);

@@ -200,8 +200,8 @@ slot_spawn(struct slot *s)
 	int pair[2] = { -1, -1 };
 	pid_t pid = -1;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-	    pair) == 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+	    0, pair) == 0)
 		pid = slot_fork(s, pair);
 	if (pid == -1)
 		snprintf(s->why, sizeof(s->why),

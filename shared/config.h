@@ -165,8 +165,8 @@ bool	 config_claim(struct config *cfg, struct config_service *service,
 	    MUST_CHECK;
 
 /* After all claims: refuse unknown keys, and say through WARN, a line each,
- * which options that are set will only work in a later version and which hosts
- * rejoin = flush does not empty. */
+ * which options that are set will only work in a later version, and what hosts
+ * in two groups keep from being as the options say. */
 bool	 config_finish(struct config *cfg, void (*warn)(const char *line),
 	    char *err) MUST_CHECK;
 

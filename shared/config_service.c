@@ -208,12 +208,12 @@ config_service_has_addr(const struct config_group *group, unsigned addr)
  * emptied must not be one. */
 static void
 config_service_warn_backups(const struct config *cfg,
-    const struct config_service *service, void (*warn)(const char *line))
+    const struct config_service *service, const struct config_group *g,
+    void (*warn)(const char *line))
 {
-	const struct config_group *g = service->hosts;
 	char line[CONFIG_ERR_MAX];
 
-	for (size_t i = 0; i < g->n_hosts; i++)
+	for (size_t i = 0; g != NULL && i < g->n_hosts; i++)
 		for (size_t j = 0; j < cfg->n_services; j++) {
 			const struct config_service *s = &cfg->services[j];
 
@@ -227,6 +227,28 @@ config_service_warn_backups(const struct config *cfg,
 			warn(line);
 			break;
 		}
+}
+
+/* A key that belongs to one host in both groups has one copy, whatever sync_str
+ * promises. */
+static void
+config_service_warn_overlap(const struct config *cfg,
+    const struct config_service *service, void (*warn)(const char *line))
+{
+	char line[CONFIG_ERR_MAX];
+
+	if (service->sync_str == NULL || *service->sync_str == '\0')
+		return;
+	for (size_t i = 0; i < service->hosts->n_hosts; i++) {
+		const struct config_host *h = &service->hosts->hosts[i];
+
+		if (!config_service_has_addr(service->backup, h->addr))
+			continue;
+		config_fail(line, cfg->file, service->section, NULL,
+		    "%s is in hosts and in hosts_backup: keys that belong to "
+		    "it in both have one copy, sync_str or not", h->name);
+		warn(line);
+	}
 }
 
 bool
@@ -255,9 +277,14 @@ config_finish(struct config *cfg, void (*warn)(const char *line), char *err)
 			warn(line);
 		}
 	}
-	for (size_t i = 0; i < cfg->n_services; i++)
-		if (cfg->services[i].rejoin == REJOIN_FLUSH)
-			config_service_warn_backups(cfg, &cfg->services[i],
-			    warn);
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		const struct config_service *s = &cfg->services[i];
+
+		config_service_warn_overlap(cfg, s, warn);
+		if (s->rejoin != REJOIN_FLUSH)
+			continue;
+		config_service_warn_backups(cfg, s, s->hosts, warn);
+		config_service_warn_backups(cfg, s, s->read, warn);
+	}
 	return true;
 }

@@ -78,7 +78,8 @@ X(COPIES_EXPIRED, "copies_expired", TOTAL, \
 X(COPIES_FLUSHED, "copies_flushed", TOTAL, \
     "copies made deletes: a flush_all came after") \
 X(COPIES_UNCERTAIN, "copies_uncertain", TOTAL, \
-    "copies that may have been done: the key is deleted instead") \
+    "copies that may have been done, or came to another number: the key " \
+    "is deleted instead") \
 X(COPIES_UNKNOWN, "copies_unknown", TOTAL, \
     "writes of unknown outcome: the key is deleted on the backup") \
 X(COPIES_LOST, "copies_lost", TOTAL, \
@@ -99,7 +100,7 @@ X(LAST_GREETED_US, "last_greeted_us", GAUGE, \
 X(LAST_FLUSH_US, "last_flush_us", TOTAL, \
     "monotonic time of the last flush_all") \
 X(FLUSHED_US, "flushed_us", GAUGE, \
-    "monotonic time of the last flush before a return") \
+    "monotonic time at which the last flush before a return was asked") \
 X(EVENTS_IN_A_ROW, "events_in_a_row", GAUGE, \
     "failure events since this worker's last good reply") \
 X(EVENT_0_US, "event_0_us", GAUGE, "monotonic times of the newest ones") \

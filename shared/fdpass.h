@@ -16,10 +16,10 @@
 bool	 fdpass_send(int sock, const void *p, size_t len, const int *fds,
 	    size_t n) MUST_CHECK;
 
-/* Receive one message of at most ROOM bytes to P; *N descriptors, close-on-exec,
- * go to FDS and are the caller's.  The message's length; 0: the other side is
- * gone; -1 with errno: EAGAIN where there is none, EPROTO where it is too long,
- * which is thrown away. */
+/* Receive one message of at most ROOM bytes to P; *N descriptors, to be closed
+ * on exec, go to FDS and are the caller's.  The message's length; 0: the other
+ * side is gone; -1 with errno: EAGAIN where there is none, EPROTO where it is
+ * too long, which is thrown away. */
 ssize_t	 fdpass_recv(int sock, void *p, size_t room, int fds[FDPASS_MAX],
 	    size_t *n) MUST_CHECK;
 

@@ -85,8 +85,8 @@ void	 shm_close(struct shm **shm);
 void	 shm_unlink_made(struct shm *shm);
 
 /* Reserve the pages of slot I for N_HOSTS hosts, or for more than before;
- * false with errno: /dev/shm is full.  To be done before shm_set_n_slots counts the slot, for readers touch
- * the pages too. */
+ * false with errno: /dev/shm is full.  To be done before shm_set_n_slots counts
+ * the slot, for readers touch the pages too. */
 bool	 shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts) MUST_CHECK;
 /* Say that readers may come. */
 void	 shm_set_ready(struct shm *shm);

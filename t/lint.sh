@@ -175,14 +175,16 @@ text ~ /^[ \t]*#[ \t]*include[ \t]*["<]/ {
 	own("shm_open|shm_unlink", "shared/shm\\.c", "shared/shm.c")
 	own("dlopen|dlsym|dlclose|dlerror", "worker/extload\\.c",
 	    "worker/extload.c")
-	# main.c forks once, to go into the background.
-	own("fork", "master/(slot|main)\\.c", "master/slot.c")
+	# main.c forks once, to go into the background; check.c for a child
+	# that only looks at a file.
+	own("fork", "master/(slot|main|check)\\.c", "master/slot.c")
 	own("vfork|clone|system|popen|posix_spawnp?", "-", "nobody")
 	own("recv|recvfrom|recvmsg|send|sendto|sendmsg|readv|writev|sendfile",
-	    "worker/io\\.c", "worker/io.c")
+	    "worker/io\\.c|shared/fdpass\\.c",
+	    "worker/io.c and shared/fdpass.c")
 	own("exit|quick_exit", "master/main\\.c|shared/log\\.c",
 	    "the mains and shared/log.c")
-	own("_exit|_Exit", "master/(slot|main)\\.c|shared/log\\.c",
+	own("_exit|_Exit", "master/(slot|main|check)\\.c|shared/log\\.c",
 	    "master/slot.c, the mains and shared/log.c")
 	own("abort", "shared/log\\.c", "shared/log.c")
 }

@@ -712,6 +712,54 @@ def test_an_increment_of_a_counter_that_the_backup_lacks_makes_none(effects):
         assert held(backup, [b"k"]) == {}
 
 
+def test_an_increment_that_comes_to_another_number_deletes(effects):
+    """The primary has lost the counter, so it began anew."""
+    kv, primary, backup = effects
+    for request in (b"ma k N0 J7 D1\r\n", b"incr k 1\r\n"):
+        prepare((primary, backup), b"100")
+        primary.ask(b"set k 0 0 1\r\n6\r\n" if request[0:1] == b"i" else
+                    b"delete k\r\n")
+        before = kv.stats()
+        with kv.client() as c:
+            settle(c, request)
+        stats = copied(kv)
+        wait_for(lambda: held(backup, [b"k"]) == {})
+        assert held(primary, [b"k"])[b"k"][1] == b"7"
+        assert stats["copies_uncertain"] == before["copies_uncertain"] + 1
+
+
+def test_sync_an_increment_that_comes_to_another_number_is_refused(pair):
+    primary, backup = pair
+    with replicated(primary, backup, service={"sync_str": '"+"'}) as kv, \
+            kv.client() as c:
+        primary.ask(b"set +k 0 0 1\r\n6\r\n", b"STORED\r\n")
+        backup.ask(b"set +k 0 0 3\r\n100\r\n", b"STORED\r\n")
+        c.send(b"incr +k 1\r\n")
+        assert b"only the primary" in expect_failure(c, backup)
+        wait_for(lambda: held(backup, [b"+k"]) == {})
+
+
+def test_a_stop_waits_for_a_write_whose_client_has_gone(pair):
+    """It is to be copied when it is answered."""
+    primary, backup = pair
+    with Relay(primary) as link, \
+            replicated(link, backup, core=core(recv_timeout=5000,
+                                               shutdown_timeout=10)) as kv:
+        c = kv.client()
+        c.ask(b"set k 0 0 3\r\nold\r\n", b"STORED\r\n")
+        copied(kv)
+        link.stall()
+        c.send(b"set k 0 0 3\r\nnew\r\n")
+        wait_for(lambda: kv.stat("cmd_set") == 2)
+        c.reset()
+        wait_for(lambda: kv.stat("curr_connections") == 1)
+        os.kill(kv.pid, signal.SIGTERM)
+        wait_for(lambda: "told to stop" in kv.logged())
+        link.mend()
+        kv.wait_end()
+        assert held(backup, [b"k"])[b"k"][1] == b"new"
+
+
 def test_a_write_of_unknown_outcome_deletes_at_the_backup():
     for how in ("dies", "lies"):
         def script(conn, r):

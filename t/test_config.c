@@ -1112,7 +1112,7 @@ config_listens_on_the_port_or_on_what_listen_says(void **state)
 }
 
 static void
-config_refuses_addresses_that_cannot_be_listened_on(void **state)
+config_refuses_what_cannot_be_listened_on(void **state)
 {
 	static const struct refusal table[] = {
 		{ SERVICE "listen=a.example:1\n" GROUP, ":4: [s] listen: "
@@ -1185,7 +1185,8 @@ static void
 config_warns_of_hosts_that_are_never_emptied(void **state)
 {
 	struct config *cfg = load("[s]\nextension=e.so\nhosts=g\n"
-	    "hosts_backup=b\nrejoin=flush\n"
+	    "hosts_backup=b\nrejoin=flush\nhosts_read=r\nsync_str=+\n"
+	    "[r]\n127.0.0.1:3=\"1:1\"\n127.0.0.1:4=\"2:1\"\n"
 	    "[g]\n127.0.0.1:1=\"1:1\"\n127.0.0.1:2=\"2:1\"\n"
 	    "[b]\n127.0.0.1:2=\"1:1\"\n127.0.0.1:3=\"2:1\"\n");
 	char want[1024];
@@ -1193,8 +1194,14 @@ config_warns_of_hosts_that_are_never_emptied(void **state)
 	(void)state;
 	assert_non_null(cfg);
 	assert_true(claim_and_finish(cfg));
-	snprintf(want, sizeof(want), "%s:1: [s]: rejoin = flush does not empty "
-	    "127.0.0.1:2, which is in hosts_backup of [s] too\n", path);
+	snprintf(want, sizeof(want), "%s:1: [s]: 127.0.0.1:2 is in hosts and "
+	    "in hosts_backup: keys that belong to it in both have one copy, "
+	    "sync_str or not\n"
+	    "%s:1: [s]: rejoin = flush does not empty "
+	    "127.0.0.1:2, which is in hosts_backup of [s] too\n"
+	    "%s:1: [s]: rejoin = flush does not empty "
+	    "127.0.0.1:3, which is in hosts_backup of [s] too\n", path, path,
+	    path);
 	assert_string_equal(warnings, want);
 	config_free(&cfg);
 }
@@ -1260,7 +1267,7 @@ main(void)
 		CONFIG_TEST(config_refuses_more_addresses_than_fit),
 		CONFIG_TEST(config_gives_an_extension_its_values_and_defaults),
 		CONFIG_TEST(config_listens_on_the_port_or_on_what_listen_says),
-		CONFIG_TEST(config_refuses_addresses_that_cannot_be_listened_on),
+		CONFIG_TEST(config_refuses_what_cannot_be_listened_on),
 		CONFIG_TEST(config_keeps_what_only_a_restart_changes),
 		CONFIG_TEST(config_warns_of_what_is_set_and_not_built),
 		CONFIG_TEST(config_warns_of_hosts_that_are_never_emptied),

@@ -70,7 +70,8 @@ set_up(void **state)
 	if (bind(fd, (struct sockaddr *)&sin, len) == -1 ||
 	    getsockname(fd, (struct sockaddr *)&sin, &len) == -1)
 		return -1;
-	snprintf(where_name, sizeof(where_name), "0.0.0.0:%u", ntohs(sin.sin_port));
+	snprintf(where_name, sizeof(where_name), "0.0.0.0:%u",
+	    ntohs(sin.sin_port));
 	where = (struct config_listen){ .name = where_name, .sa_len = len };
 	memcpy(&where.sa, &sin, len);
 	err[0] = '\0';

@@ -45,8 +45,8 @@ backend_warn(struct backend *b, const char *what)
 	unsigned held;
 
 	if (log_gate_pass(&b->gate, &held))
-		log_warnx("b%u %s: %s%s", b->number, resolve_text(b->place), what,
-		    held > 0 ? " (and more)" : "");
+		log_warnx("b%u %s: %s%s", b->number, resolve_text(b->place),
+		    what, held > 0 ? " (and more)" : "");
 }
 
 static void

@@ -137,7 +137,7 @@ void	 worker_report(struct worker *w, enum worker_report report);
 void	 worker_look_if_new(struct worker *w);
 /* Every backend has been tried once: serve.  Called by backend.c. */
 void	 worker_backend_settled(struct worker *w);
-/* A client or a copy is gone; the last one ends a drain. */
+/* A client or a request is gone; the last one ends a drain. */
 void	 worker_client_gone(struct worker *w);
 
 /* Go by the hosts' states from the next request on, and say so. */

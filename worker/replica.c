@@ -97,9 +97,10 @@ replica_replied(struct backend *b, struct leg **leg,
     const struct kvp_reply *reply)
 {
 	bool lenient = ((*leg)->req->cmd.flags & KVP_CMD_LENIENT) != 0;
-	bool ok = reply->class == KVP_REPLY_STORED ||
+	bool ok = (reply->flags & KVP_REPLY_FOLLOW) == 0 &&
+	    (reply->class == KVP_REPLY_STORED ||
 	    reply->class == KVP_REPLY_HIT ||
-	    (lenient && reply->class != KVP_REPLY_ERROR);
+	    (lenient && reply->class != KVP_REPLY_ERROR));
 
 	worker_count(b->w, reply->class == KVP_REPLY_ERROR ?
 	    COUNTER_COPIES_FAILED : COUNTER_COPIES_SENT, 1);

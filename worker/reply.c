@@ -27,8 +27,21 @@ reply_counter(enum kvp_reply_class class, bool read)
 	}
 }
 
+/* B's host is out, and B has never been idle since, to be renewed: an answer to
+ * what was asked since is as good as a greeting. */
 static void
-reply_count(struct worker *w, const struct backend *b,
+reply_is_proof(struct worker *w, struct backend *b, const struct leg *leg)
+{
+	if (leg->queued_us <= shm_host(w->birth->shm, b->entry)->since_us)
+		return;
+	b->stale = false;
+	counter_set(&worker_host(w, b->entry)[HOST_LAST_GREETED_US],
+	    w->now_us);
+	worker_report(w, WORKER_ALARM);
+}
+
+static void
+reply_count(struct worker *w, struct backend *b,
     const struct leg *leg, const struct kvp_reply *r)
 {
 	counter_cell *host = worker_host(w, b->entry);
@@ -48,9 +61,11 @@ reply_count(struct worker *w, const struct backend *b,
 	counter_set(&host[HOST_CONTINUOUS], 0);
 	counter_set(&host[HOST_EVENTS_IN_A_ROW], 0);
 	counter_set(&host[HOST_LAST_GOOD_US], w->now_us);
+	if (UNLIKELY(b->stale))
+		reply_is_proof(w, b, leg);
 	if (UNLIKELY(leg->req->is_rejoin) &&
 	    leg->req->cmd.class == KVP_EVERY && r->class == KVP_REPLY_STORED) {
-		counter_set(&host[HOST_FLUSHED_US], w->now_us);
+		counter_set(&host[HOST_FLUSHED_US], leg->queued_us);
 		worker_report(w, WORKER_ALARM);
 	}
 }
@@ -82,6 +97,22 @@ reply_follow(struct backend *b, struct leg *leg, const struct kvp_reply *r)
 		    awaited && (what & KVP_FOLLOW_HOLD) ? leg->req : NULL);
 	return (what & KVP_FOLLOW_AGAIN) != 0 && awaited &&
 	    !reply_change_follows(leg->req) && issue_again(b, leg);
+}
+
+/* LEG, a copy, has not done what it was to. */
+static void
+reply_follow_copy(struct backend *b, const struct leg *leg,
+    const struct kvp_reply *r)
+{
+	struct service *svc = b->svc;
+	struct kvp_key key = leg_key(leg);
+	struct kvp_cmd next;
+
+	if (svc->fn->follow(svc->ext, &leg->req->cmd, &key, r, &next) &
+	    KVP_FOLLOW_ASIDE) {
+		worker_count(b->w, COUNTER_COPIES_UNCERTAIN, 1);
+		issue_aside(b, key.key, &next, NULL);
+	}
 }
 
 /* Is there room for R, or is its client one that asked for a lot of large
@@ -140,6 +171,8 @@ reply_arrived(struct backend *b, struct leg **legp,
 
 	if (UNLIKELY(leg_is_copy(leg))) {
 		reply_count(b->w, b, leg, r);
+		if (r->flags & KVP_REPLY_FOLLOW)
+			reply_follow_copy(b, leg, r);
 		replica_replied(b, legp, r);
 		return;
 	}

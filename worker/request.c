@@ -50,6 +50,9 @@ request_release(struct request *req)
 	if (req->note != NULL)
 		lease_put(&w->bufs, &req->note);
 	slab_put(&w->requests, &req);
+	/* A write whose client has gone may have been waited for. */
+	if (UNLIKELY(w->draining || w->giving))
+		worker_client_gone(w);
 }
 
 void

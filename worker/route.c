@@ -190,7 +190,8 @@ route_around(const struct route *r, const struct kvp_cmd *cmd,
 		if (host == POOL_NONE)
 			return (struct route_choice){ r->flush &&
 			    (cmd->flags & KVP_CMD_MISS_OK) != 0 ?
-			    ROUTE_NOWHERE : ROUTE_OWNER, owner, false };
+			    ROUTE_NOWHERE : ROUTE_OWNER, owner,
+			    r->flush && !route_is_backup(r, owner) };
 	} else if (r->failover == FAILOVER_BACKUP)
 		host = route_group_owner(&r->backup, key);
 	if (host == POOL_NONE || pool_state(r->pool, host) == SHM_HOST_OUT)

@@ -22,9 +22,9 @@ void	 conf_put(struct conf **conf);
  * connected to.  NULL: out of memory. */
 struct service **service_prepare_all(struct worker *w, struct conf *conf,
 	    struct extload *const *loaded) MUST_CHECK;
-/* From now on W's services are SERVICES, which were prepared for CONF, and those
- * that leave.  All of it is W's then.  False: out of memory, and the worker
- * cannot go on. */
+/* From now on W's services are SERVICES, which were prepared for CONF, and
+ * those that leave.  All of it is W's then.  False: out of memory, and the
+ * worker cannot go on. */
 bool	 service_commit_all(struct worker *w, struct service **services,
 	    struct conf *conf, struct extload **loaded) MUST_CHECK;
 

@@ -128,8 +128,10 @@ worker_client_gone(struct worker *w)
 	if ((!w->draining && !w->giving) || !TAILQ_EMPTY(&w->all_clients) ||
 	    !TAILQ_EMPTY(&w->lingering))
 		return;
+	/* Writes that are under way still will have to be copied. */
 	for (i = 0; i < w->n_services; i++)
-		if (!replica_is_empty(w->services[i]->replica))
+		if (w->services[i]->replica != NULL &&
+		    w->requests.n_used > 0)
 			return;
 	worker_stop(w);
 }

@@ -58,6 +58,10 @@ command_follow(const struct kvp_cmd *cmd, const struct kvp_key *key,
 	const struct command *c = command_peek(cmd);
 	const struct result *res = result_peek(r);
 
+	if (command_misses_number(c, r)) {
+		command_make(next, KVP_WRITE, COMMAND_DELETE);
+		return KVP_FOLLOW_ASIDE;
+	}
 	if (c->op == COMMAND_SEE_STALE && (res->bits & RESULT_STALE) != 0) {
 		command_make_give_back(next, res->cas);
 		return KVP_FOLLOW_ASIDE;
@@ -130,10 +134,14 @@ command_copy(struct command *copy, const struct command *c,
 	};
 
 	copy->bits = c->bits & kept[copy->op];
-	/* A backup that lacks a counter must not begin one of its own. */
-	if (command_is_count((enum command_op)copy->op) &&
-	    result_peek(r)->number != c->initial)
-		copy->bits &= (uint16_t)~COMMAND_VIVIFY;
+	if (command_is_count((enum command_op)copy->op)) {
+		copy->bits |= COMMAND_EXPECT;
+		copy->cas = result_peek(r)->number;
+		/* A backup that lacks a counter must not begin one of its
+		 * own. */
+		if (copy->cas != c->initial)
+			copy->bits &= (uint16_t)~COMMAND_VIVIFY;
+	}
 	/* It must not win a recache token that it cannot use. */
 	if (copy->op == COMMAND_TOUCH)
 		copy->bits |= COMMAND_CLASSIC;

@@ -53,6 +53,8 @@ enum command_op {
 #define COMMAND_SHOW_KEY   0x200 /* a binary answer brings the key */
 #define COMMAND_CLASSIC	   0x400 /* in the classic protocol also to servers
 				 * that speak meta, for that would do more */
+#define COMMAND_EXPECT	   0x800 /* a counter's copy: it is to come to the
+				 * number that stands in `cas` */
 
 /* What a reply is to bring, and what a meta request does on the way, for the
  * order of the two matters. */
@@ -212,6 +214,14 @@ static inline bool
 command_is_count(enum command_op op)
 {
 	return op == COMMAND_INCR || op == COMMAND_DECR;
+}
+
+/* C is a copy that has come to another number than its original: R. */
+static inline bool
+command_misses_number(const struct command *c, const struct kvp_reply *r)
+{
+	return (c->bits & COMMAND_EXPECT) != 0 &&
+	    r->class == KVP_REPLY_STORED && result_peek(r)->number != c->cas;
 }
 
 /* Begin REQ anew, with a command of DIALECT's to be filled in. */

@@ -220,8 +220,12 @@ memcached_decode(void *ext, struct kvp_conn *backend,
     const struct kvp_cmd *cmd, const struct kvp_key *key, uint32_t opaque,
     const uint8_t *p, size_t len, struct kvp_reply *r)
 {
-	return backend_dialects[backend->u[0]]->decode(ext, cmd, key, opaque,
-	    p, len, r);
+	ssize_t n = backend_dialects[backend->u[0]]->decode(ext, cmd, key,
+	    opaque, p, len, r);
+
+	if (n > 0 && command_misses_number(command_peek(cmd), r))
+		r->flags |= KVP_REPLY_FOLLOW;
+	return n;
 }
 
 static unsigned
