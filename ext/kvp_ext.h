@@ -36,7 +36,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define KVP_ABI		2	/* changes when anything below does */
+#define KVP_ABI		3	/* changes when anything below does */
 #define KVP_ROOM	1024	/* least room of a function that writes */
 #define KVP_KEY_MAX	1024	/* longest key the core carries */
 #define KVP_NOTE_MAX	1024	/* longest note the core carries */
@@ -230,6 +230,9 @@ struct kvp_ext {
 	const char	*name;		/* "memcached" */
 	const struct kvp_option *options;
 	size_t		 n_options;
+	/* What a client is told that cannot be served, for there are too many;
+	 * what it speaks is not known yet.  NULL: nothing. */
+	const char	*full;
 
 	/* Make ready for one service.  NULL: refused, the reason is in ERR, a
 	 * line of at most ROOM bytes with its NUL.  What is returned comes

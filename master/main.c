@@ -209,7 +209,6 @@ main_on_warning(const char *line)
 static bool
 main_may_serve(const struct config *cfg, char *err)
 {
-	const size_t n_fds = master_count_fds(cfg);
 	struct rlimit limit;
 	rlim_t most;
 
@@ -219,12 +218,7 @@ main_may_serve(const struct config *cfg, char *err)
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
 		most = limit.rlim_max;
-	if (n_fds <= most)
-		return true;
-	snprintf(err, CONFIG_ERR_MAX,
-	    "%.500s: needs %zu descriptors, the limit is %ju", cfg->path,
-	    n_fds, (uintmax_t)most);
-	return false;
+	return master_check_fds(cfg, (size_t)most, err);
 }
 
 /* False: ERR says why. */

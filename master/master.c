@@ -108,17 +108,36 @@ size_t
 master_count_fds(const struct config *cfg)
 {
 	const size_t n_workers = master_count_workers(cfg);
-	size_t n_listens = 0, worker = 0;
+	size_t n_listens = 0;
 
-	for (size_t i = 0; i < cfg->n_services; i++) {
+	for (size_t i = 0; i < cfg->n_services; i++)
 		n_listens += cfg->services[i].n_listens;
-		worker += cfg->services[i].hosts->n_hosts *
-		    (size_t)cfg->services[i].server_connections;
+	/* Of each slot its sockets, its control and both ends of its inbox. */
+	return MAX(n_workers * (n_listens + 3) + MASTER_OWN_FDS,
+	    worker_count_fds(cfg, n_workers)) + MASTER_CLIENT_FDS;
+}
+
+bool
+master_check_fds(const struct config *cfg, size_t limit, char *err)
+{
+	const size_t n_workers = master_count_workers(cfg);
+	const size_t n_fds = master_count_fds(cfg);
+	size_t most;
+
+	if (n_fds > limit) {
+		snprintf(err, CONFIG_ERR_MAX,
+		    "%.500s: needs %zu descriptors, the limit is %zu",
+		    cfg->path, n_fds, limit);
+		return false;
 	}
-	/* The master's: sockets, control, inbox; a worker may come to hold all
-	 * sockets, and a way to each inbox. */
-	return n_workers * n_listens + MAX(3 * n_workers, n_workers + worker) +
-	    MASTER_OWN_FDS + MASTER_CLIENT_FDS;
+	if (__builtin_mul_overflow(limit - worker_count_fds(cfg, n_workers),
+	    n_workers, &most) || (size_t)cfg->max_connections <= most)
+		return true;
+	return config_fail_core(cfg, "max_connections", err,
+	    "%lld is more than the %zu that a limit of %zu descriptors "
+	    "leaves for the clients of %zu worker%s",
+	    (long long)cfg->max_connections, most, limit, n_workers,
+	    n_workers > 1 ? "s" : "");
 }
 
 /* --- signals --- */

@@ -31,6 +31,10 @@ unsigned master_count_workers(const struct config *cfg);
 /* How many descriptors each of CFG's processes must be allowed, to serve
  * anybody at all: the most that one of them holds, and a few clients. */
 size_t	 master_count_fds(const struct config *cfg);
+/* Is a LIMIT of so many a process enough for CFG and its max_connections?
+ * False: ERR (CONFIG_ERR_MAX bytes) says what is not. */
+bool	 master_check_fds(const struct config *cfg, size_t limit, char *err)
+	    MUST_CHECK;
 
 /* Open the sockets, make the segment, fork the workers; returns when all of
  * them serve, or when a signal has said stop.  SETUP becomes the master's.  The

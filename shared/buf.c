@@ -38,7 +38,7 @@ buf_pool_fini(struct buf_pool *pool)
 			free(l);
 		}
 	}
-	ASSERT(pool->segs.n_used == 0);
+	ASSERT(pool->segs.n_used == 0 && pool->leased == 0);
 	slab_fini(&pool->segs);
 }
 
@@ -71,6 +71,7 @@ lease_get(struct buf_pool *pool, size_t size)
 		l->cap = size;
 	}
 	l->refs = 1;
+	pool->leased += l->cap;
 	return l;
 }
 
@@ -84,6 +85,7 @@ lease_put(struct buf_pool *pool, struct lease **lease)
 	ASSERT(l->refs > 0);
 	if (--l->refs > 0)
 		return;
+	pool->leased -= l->cap;
 	if (class < 0 || (pool->n_free[class] >= BUF_KEEP_N &&
 	    pool->n_free[class] * l->cap >= BUF_KEEP)) {
 		free(l);

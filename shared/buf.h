@@ -31,6 +31,7 @@ struct buf_pool {
 	struct lease	*free[BUF_CLASSES];
 	size_t		 n_free[BUF_CLASSES];
 	struct lease	*scratch;
+	size_t		 leased;	/* bytes, those of the scratch too */
 	struct slab	 segs;
 };
 

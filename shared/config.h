@@ -175,6 +175,10 @@ bool	 config_finish(struct config *cfg, void (*warn)(const char *line),
  * out of memory. */
 bool	 config_keep_restart(struct config *cfg, const struct config *old,
 	    void (*say)(const char *line)) MUST_CHECK;
+/* CFG is refused for its value of the core's option KEY: that line's error in
+ * ERR, or that of the file where it has no such line; always false. */
+bool	 config_fail_core(const struct config *cfg, const char *key, char *err,
+	    const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 /* Every option of the core, with its default and sentence, for a person. */
 void	 config_usage(FILE *out);

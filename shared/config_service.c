@@ -3,6 +3,7 @@
  */
 #include "shared/config_int.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -249,6 +250,22 @@ config_service_warn_overlap(const struct config *cfg,
 		    "it in both have one copy, sync_str or not", h->name);
 		warn(line);
 	}
+}
+
+bool
+config_fail_core(const struct config *cfg, const char *key, char *err,
+    const char *fmt, ...)
+{
+	const struct config_section *core =
+	    config_find_section(cfg->file, CONFIG_CORE_NAME);
+	char what[CONFIG_ERR_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	return config_fail(err, cfg->file, core, config_find(core, key), "%s",
+	    what);
 }
 
 bool

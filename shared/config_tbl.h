@@ -32,8 +32,10 @@ X(user, "user", STR, NULL, 1, 64, NULL, RESTART, \
     "user that the workers run as, where root has started them") \
 X(core_dump, "core_dump", BOOL, "off", 0, 1, NULL, RESTART, \
     "a process that crashes leaves a core") \
-X(max_connections, "max_connections", INT, "0", 0, 1000000, NULL, LATER, \
+X(max_connections, "max_connections", INT, "0", 0, 1000000, NULL, NOW, \
     "client connections in all, 0: what the descriptor limit allows") \
+X(worker_buffer, "worker_buffer", MB, "1024", 1, 1048576, NULL, NOW, \
+    "MiB in a worker's buffers above which clients that do not read pause") \
 X(metrics, "metrics", STR, NULL, 1, 128, NULL, LATER, \
     "address:port of the metrics page") \
 X(slow_ms, "slow_ms", INT, "0", 0, 3600000, NULL, LATER, \
@@ -52,8 +54,14 @@ X(recv_timeout_ms, "recv_timeout", MS, "100", 1, 3600000, NULL, NOW, \
     "milliseconds that a backend may take to answer") \
 X(connect_timeout_ms, "connect_timeout", MS, "1000", 1, 3600000, NULL, \
     NOW, "milliseconds that connecting to a backend may take") \
-X(idle_timeout_ms, "idle_timeout", SEC, "0", 0, 31536000, NULL, LATER, \
+X(idle_timeout_ms, "idle_timeout", SEC, "0", 0, 31536000, NULL, NOW, \
     "seconds after which an idle client is closed, 0: never") \
+X(request_timeout_ms, "request_timeout", SEC, "60", 0, 86400, NULL, NOW, \
+    "seconds that a request may take to arrive, and one more a KiB; 0: any") \
+X(keepalive_ms, "keepalive", SEC, "60", 0, 32767, NULL, NOW, \
+    "seconds of silence after which TCP asks whether the peer is there") \
+X(tcp_user_timeout_ms, "tcp_user_timeout", SEC, "120", 0, 86400, NULL, NOW, \
+    "seconds that a peer may leave what is sent to it unacknowledged") \
 X(server_connections, "server_connections", INT, "2", 1, 64, NULL, NOW, \
     "connections from a worker to a backend; the last is for large values") \
 X(max_packet, "max_packet", MB, "1", 1, 1024, NULL, NOW, \

@@ -54,18 +54,28 @@ X(CLIENTS_GIVEN, "clients_given", TOTAL, \
     "client connections given to other workers") \
 X(CLIENTS_TAKEN, "clients_taken", TOTAL, \
     "client connections taken from other workers") \
+X(REJECTED, "rejected_connections", TOTAL, \
+    "clients refused, for there were too many") \
 X(ACCEPT_ERRORS, "accept_errors", TOTAL, "accepts that failed") \
 X(PAUSES, "client_pauses", TOTAL, \
     "times a client was not read because too much waited for it") \
+X(BUFFER_PAUSES, "buffer_pauses", TOTAL, \
+    "times a client that did not read was not read: worker_buffer") \
+X(BUFFER_WAITS, "buffer_waits", TOTAL, \
+    "large requests that had to wait for others to arrive: worker_buffer") \
+X(BUFFERED, "buffered_bytes", GAUGE, \
+    "bytes in buffers, of clients and of backends") \
 X(CLOSE_CLIENT, "close_client", TOTAL, "clients closed: they hung up") \
 X(CLOSE_QUIT, "close_quit", TOTAL, "clients closed: they asked for it") \
 X(CLOSE_ERROR, "close_error", TOTAL, \
-    "clients closed: error on the connection") \
+    "clients closed: error on the connection, or they are gone silently") \
 X(CLOSE_BAD, "close_bad", TOTAL, \
     "clients closed: what they sent cannot be followed") \
 X(CLOSE_TOO_LONG, "close_too_long", TOTAL, \
     "clients closed: a request over all bounds") \
 X(CLOSE_MEMORY, "close_memory", TOTAL, "clients closed: out of memory") \
+X(CLOSE_IDLE, "close_idle", TOTAL, "clients closed: idle_timeout") \
+X(CLOSE_SLOW, "close_slow", TOTAL, "clients closed: request_timeout") \
 X(CLOSE_STOP, "close_stop", TOTAL, "clients closed: kvproxy stops") \
 X(SERVERS, "server_connections", GAUGE, "backend connections") \
 X(COPIES, "copies", TOTAL, "copies made for the backup group") \

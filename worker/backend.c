@@ -519,7 +519,7 @@ backend_connect(struct backend *b)
 {
 	socklen_t len;
 	const struct sockaddr *sa = resolve_get(b->place, &len);
-	int fd = io_connect(sa, len);
+	int fd = io_connect(sa, len, b->svc->cfg);
 
 	if (fd < 0) {
 		b->since_us = b->w->now_us;

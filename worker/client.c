@@ -4,10 +4,13 @@
 #include <unistd.h>
 
 #include "shared/log.h"
+#include "worker/budget.h"
+#include "worker/door.h"
 #include "worker/handover.h"
 #include "worker/io.h"
 #include "worker/issue.h"
 #include "worker/order.h"
+#include "worker/patience.h"
 #include "worker/pool.h"
 
 enum {
@@ -33,8 +36,8 @@ client_watch(struct client *c)
 	int events = 0;
 
 	if (c->state == CLIENT_LINGERING || (c->state == CLIENT_OPEN &&
-	    !c->eof && !c->stalled && !c->is_ready && !c->svc->draining &&
-	    !c->w->giving))
+	    !c->eof && !c->stalled && !c->is_ready && !c->waits &&
+	    !c->svc->draining && !c->w->giving))
 		events |= EV_READ;
 	if (c->blocked)
 		events |= EV_WRITE;
@@ -64,6 +67,8 @@ client_set_state(struct client *c, enum client_state state)
 	if (log_wants(LOG_DEBUG))
 		log_debug("c%llu: %s -> %s", (unsigned long long)c->id,
 		    client_state_name[c->state], client_state_name[state]);
+	if (c->state == CLIENT_OPEN)
+		budget_leave(c);
 	if (state == CLIENT_LINGERING) {
 		TAILQ_REMOVE(&w->all_clients, c, link);
 		TAILQ_INSERT_TAIL(&w->lingering, c, link);
@@ -82,7 +87,7 @@ client_release(struct client *c)
 {
 	struct worker *w = c->w;
 
-	counter_sub(&w->slot->counter[COUNTER_CLIENTS], 1);
+	door_leave(w->door);
 	client_set_state(c, CLIENT_CLOSED);
 	request_orphan_all(c);
 	ev_io_stop(w->loop, &c->io);
@@ -146,6 +151,7 @@ client_finish(struct client *c, enum counter reason)
 		return;
 	c->reason = (uint8_t)(reason - COUNTER_CLOSE_CLIENT);
 	client_set_state(c, CLIENT_CLOSING);
+	client_watch(c);
 	client_mark_dirty(c);
 }
 
@@ -193,6 +199,13 @@ client_on_linger_timer(struct ev_loop *loop, ev_timer *ev, int revents)
  * What may be done now.
  */
 
+/* C does not read, and too much waits for those who do not. */
+static bool
+client_is_over_budget(const struct client *c)
+{
+	return c->blocked && budget_is_exceeded(c->w);
+}
+
 /* May C have another leg?  A window of them, fewer while its values are
  * large, and not while too much waits for it. */
 static bool
@@ -201,6 +214,8 @@ client_may_issue(const struct client *c)
 	size_t most = (size_t)c->svc->cfg->client_buffer;
 
 	if (c->in_flight >= c->window || c->out.len >= most || c->kept >= most)
+		return false;
+	if (client_is_over_budget(c))
 		return false;
 	/* Answers that wait for an earlier one may have no bytes. */
 	if (c->n_reqs >= (uint32_t)c->svc->cfg->client_window &&
@@ -214,13 +229,35 @@ client_may_issue(const struct client *c)
 	return c->feeding == NULL || order_has_room(c->feeding);
 }
 
+/* C, which is stalled, may be so for its own sake or for worker_buffer's. */
+static void
+client_note_pause(struct client *c)
+{
+	if (c->paused || !client_is_over_budget(c))
+		return;
+	c->paused = true;
+	worker_count(c->w, COUNTER_BUFFER_PAUSES, 1);
+}
+
 void
 client_wake(struct client *c)
 {
-	if (!c->stalled || !client_may_issue(c))
+	if (!c->stalled)
 		return;
-	c->stalled = false;
+	if (!client_may_issue(c)) {
+		client_note_pause(c);
+		return;
+	}
+	c->stalled = c->paused = false;
+	c->begun_us = c->active_us = c->w->now_us;
 	client_mark_ready(c);
+}
+
+void
+client_resume(struct client *c)
+{
+	c->begun_us = c->active_us = c->w->now_us;
+	client_watch(c);
 }
 
 /* A running mean of the values that C stores and reads. */
@@ -255,12 +292,26 @@ client_leg_ended(struct client *c, size_t len)
 		client_wake(c);
 }
 
-/* Nothing is under way: a request boundary. */
+/* Nothing is under way, though a request may have begun to come. */
 static bool
-client_is_idle(const struct client *c)
+client_is_answered(const struct client *c)
 {
 	return STAILQ_EMPTY(&c->reqs) && chain_is_empty(&c->out) &&
 	    !c->is_ready && !c->stalled;
+}
+
+bool
+client_is_idle(const struct client *c)
+{
+	return client_is_answered(c) && c->in.len == 0 && c->swallow == 0;
+}
+
+bool
+client_awaits_rest(const struct client *c)
+{
+	return c->state == CLIENT_OPEN && c->feed_frame == 0 &&
+	    (c->in.len > 0 || c->swallow > 0) && !c->is_ready &&
+	    !c->stalled && !c->waits;
 }
 
 /* What follows from what was just done. */
@@ -269,7 +320,7 @@ client_after(struct client *c)
 {
 	if (c->state == CLIENT_CLOSED || c->state == CLIENT_LINGERING)
 		return;
-	if (client_is_idle(c)) {
+	if (client_is_answered(c)) {
 		if (c->state == CLIENT_CLOSING) {
 			client_linger(c);
 			return;
@@ -297,7 +348,7 @@ client_give(struct client *c)
 }
 
 void
-client_resume(struct client *c)
+client_go_on(struct client *c)
 {
 	client_mark_ready(c);
 	client_mark_dirty(c);
@@ -393,6 +444,8 @@ client_parse(struct client *c)
 	}
 	if (n == 0) {
 		ASSERT(found.need > c->in.len);
+		if (c->need == 0)
+			c->begun_us = c->w->now_us;
 		c->need = found.need;
 		if (c->need > (size_t)c->svc->cfg->max_packet + BUF_SCRATCH)
 			client_finish(c, COUNTER_CLOSE_TOO_LONG);
@@ -402,6 +455,8 @@ client_parse(struct client *c)
 	client_check_found(c, &found, n);
 	c->need = 0;
 	c->swallow = found.swallow;
+	if (UNLIKELY(c->swallow > 0))
+		c->begun_us = c->w->now_us;
 	c->feeding = issue_start(c, &found, c->in.lease);
 	if (c->feeding == NULL) {
 		input_eat(&c->in, (size_t)n);
@@ -421,6 +476,7 @@ client_swallow(struct client *c)
 
 	input_eat(&c->in, n);
 	c->swallow -= n;
+	c->begun_us += patience_for(n);
 }
 
 /* Parse and start what is there, within the budget; how many keys. */
@@ -444,6 +500,7 @@ client_run_input(struct client *c)
 		if (!client_may_issue(c)) {
 			c->stalled = true;
 			worker_count(c->w, COUNTER_PAUSES, 1);
+			client_note_pause(c);
 			break;
 		}
 		if (c->feed_frame > 0)
@@ -454,6 +511,14 @@ client_run_input(struct client *c)
 			break;
 	}
 	return n;
+}
+
+/* Of a call that failed with errno: who hangs up may do so rudely. */
+static enum counter
+client_why_failed(void)
+{
+	return errno == ECONNRESET || errno == EPIPE ? COUNTER_CLOSE_CLIENT :
+	    COUNTER_CLOSE_ERROR;
 }
 
 /* Receive once.  False: C is closed. */
@@ -473,6 +538,7 @@ client_receive(struct client *c)
 	switch (res) {
 	case IO_DONE:
 		c->in.len += (uint32_t)n;
+		c->active_us = c->w->now_us;
 		worker_count(c->w, COUNTER_BYTES_READ, n);
 		break;
 	case IO_AGAIN:
@@ -481,8 +547,7 @@ client_receive(struct client *c)
 		c->eof = true;
 		break;
 	case IO_FAILED:
-		client_close(c, errno == ECONNRESET ? COUNTER_CLOSE_CLIENT :
-		    COUNTER_CLOSE_ERROR);
+		client_close(c, client_why_failed());
 		return false;
 	}
 	return true;
@@ -520,7 +585,8 @@ client_run(struct client *c)
 		client_mark_ready(c);
 	if (c->state != CLIENT_OPEN)
 		input_clear(&c->w->bufs, &c->in);
-	else if (!input_settle(&c->w->bufs, &c->in, c->need, false))
+	else if (!input_settle(&c->w->bufs, &c->in,
+	    budget_ask(c) ? c->need : 0, false))
 		client_close(c, COUNTER_CLOSE_MEMORY);
 	client_after(c);
 	turn_work(c->w, n);
@@ -576,10 +642,12 @@ client_flush(struct client *c)
 	res = io_send(c->io.fd, &c->w->bufs, &c->out, &n);
 	worker_count(c->w, COUNTER_BYTES_WRITTEN, n);
 	if (res == IO_FAILED) {
-		client_close(c, COUNTER_CLOSE_CLIENT);
+		client_close(c, client_why_failed());
 		return;
 	}
 	c->blocked = res == IO_AGAIN;
+	if (n > 0)
+		c->active_us = c->w->now_us;
 	/* Room that was taken for an answer of no bytes. */
 	if (chain_is_empty(&c->out))
 		chain_clear(&c->w->bufs, &c->out);
@@ -613,6 +681,7 @@ client_new(struct service *svc, int fd, bool is_given)
 
 	if (c == NULL) {
 		(void)close(fd);
+		door_leave(w->door);
 		worker_count(w, COUNTER_ACCEPT_ERRORS, 1);
 		return NULL;
 	}
@@ -620,13 +689,14 @@ client_new(struct service *svc, int fd, bool is_given)
 		.w = w, .svc = svc, .id = w->next_client_id++,
 		.state = CLIENT_OPEN,
 		.window = (uint32_t)MIN(CLIENT_WINDOW_FIRST,
-		    svc->cfg->client_window)
+		    svc->cfg->client_window),
+		.active_us = w->now_us
 	};
 	STAILQ_INIT(&c->reqs);
 	ev_io_init(&c->io, client_on_io, fd, 0);
 	c->io.data = c;
 	TAILQ_INSERT_TAIL(&w->all_clients, c, link);
-	worker_count(w, COUNTER_CLIENTS, 1);
+	patience_start(w);
 	worker_count(w, COUNTER_CLIENTS_TOTAL, !is_given);
 	client_watch(c);
 	return c;

@@ -25,6 +25,7 @@ struct client {
 	struct service	*svc;
 	uint64_t	 id;
 	TAILQ_ENTRY(client) link;	/* w->all_clients or w->lingering */
+	TAILQ_ENTRY(client) wait_link;	/* w->waiting */
 	STAILQ_ENTRY(client) dirty_next, ready_next, dead_next;
 	struct request_queue reqs;	/* in the order of arrival */
 	struct request	*feeding;	/* the last, with keys to issue */
@@ -35,6 +36,7 @@ struct client {
 	struct kvp_conn	 conn;
 	struct input	 in;
 	size_t		 need;
+	size_t		 held;		/* budget.c's: of w->arriving */
 	uint64_t	 swallow;
 	size_t		 look;		/* drain: bytes to receive still */
 	struct chain	 out;
@@ -46,21 +48,27 @@ struct client {
 	unsigned	 lane;		/* its connections, see pool.h */
 	uint64_t	 wrote_mark;	/* legs.c's: is w->write_mark where C
 					 * wrote behind the leg looked at */
+	uint64_t	 active_us;	/* it has sent or taken bytes last, or
+					 * we began to read it again */
+	uint64_t	 begun_us;	/* to wait for the rest of a request */
 	uint64_t	 linger_us;	/* when lingering ends */
 	size_t		 lingered;	/* bytes discarded meanwhile */
 	uint8_t		 state;		/* client_set_state's alone */
 	uint8_t		 reason;	/* of a close, from CLOSE_CLIENT on */
 	bool		 eof;		/* the peer sends no more */
 	bool		 stalled;	/* may not issue now */
+	bool		 paused;	/* and that is counted, see budget.h */
 	bool		 blocked;	/* waits to be writable */
 	bool		 broken;	/* out of memory: close it */
 	bool		 lane_fixed;	/* a write may still be in its lane */
 	bool		 lane_gone;	/* its lane is no more for new legs */
+	bool		 waits;		/* budget.c's: it is in w->waiting */
 	bool		 dirty, is_ready;
 };
 
 /* Take over the descriptor FD, which was accepted here, or IS_GIVEN by another
- * worker.  NULL: there was no memory, and it is closed. */
+ * worker, and is counted at the door.  NULL: there was no memory, and it is
+ * closed. */
 struct client *client_new(struct service *svc, int fd, bool is_given);
 /* A closed one, by turn.c. */
 void	 client_free(struct client **c);
@@ -70,10 +78,17 @@ void	 client_run(struct client *c);
 /* Write what C's requests have answered. */
 void	 client_flush(struct client *c);
 
+/* Nothing is under way and nothing has come: a request boundary. */
+bool	 client_is_idle(const struct client *c);
+/* A request of C's has begun to come, and C is read for the rest of it. */
+bool	 client_awaits_rest(const struct client *c);
+
 /* C has output to be written at the end of this turn. */
 void	 client_mark_dirty(struct client *c);
 /* Something that C waited for has happened. */
 void	 client_wake(struct client *c);
+/* The rest of C's request may come now: read on. */
+void	 client_resume(struct client *c);
 /* C begins a leg that stores LEN bytes (0: none).  Its lane changes only while
  * none is under way. */
 void	 client_leg_begins(struct client *c, size_t len);
@@ -87,7 +102,7 @@ void	 client_close(struct client *c, enum counter reason);
 /* It goes on elsewhere: as client_close, but it counts as no close. */
 void	 client_release(struct client *c);
 /* Go on with bytes that were put into its input and output. */
-void	 client_resume(struct client *c);
+void	 client_go_on(struct client *c);
 /* C's worker gives its clients away: C too, when nothing of it is under way. */
 void	 client_give(struct client *c);
 /* No more is read; close when all is answered. */

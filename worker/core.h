@@ -20,6 +20,7 @@
 
 struct backend;
 struct client;
+struct door;
 struct listener;
 struct pool;
 struct replica;
@@ -69,6 +70,7 @@ struct worker {
 	struct slab	 clients, requests, copies, legs_small, legs_large;
 	uint8_t		 room[KVP_ROOM + KVP_KEY_MAX + KVP_NOTE_MAX];
 	struct resolve	*resolve;	/* where hosts are */
+	struct door	*door;		/* how many clients come in */
 	struct conf	*conf;
 	unsigned	 n_workers;	/* that it asks for */
 	struct service	**services;	/* as in conf, then those that leave */
@@ -85,8 +87,10 @@ struct worker {
 	unsigned	 work;		/* commands since the last flush */
 	uint64_t	 flushed_us;
 
-	struct client_list all_clients;
+	struct client_list all_clients;	/* patience.c looks at the first */
 	struct client_list lingering;	/* in order of their deadlines */
+	struct client_list waiting;	/* for others' requests to be whole */
+	size_t		 arriving;	/* bytes that large requests have */
 	uint64_t	 next_client_id;
 	uint64_t	 write_mark;	/* see client.wrote_mark */
 	unsigned	 backends_unsettled;	/* not yet up or down */
@@ -98,6 +102,7 @@ struct worker {
 	ev_check	 check;
 	ev_idle		 idle;		/* runs while `ready` is not empty */
 	ev_timer	 linger_timer;
+	ev_timer	 patience;
 	ev_timer	 drain_timer;
 	ev_timer	 settle_timer;
 	ev_timer	 sweep_timer;	/* runs while something leaves */

@@ -9,6 +9,7 @@
 
 #include "shared/fdpass.h"
 #include "worker/client.h"
+#include "worker/door.h"
 #include "worker/service.h"
 
 enum {
@@ -303,6 +304,12 @@ handover_take(struct handover *h, struct handover_message *msg,
 		(void)close(fds[0]);
 		return;
 	}
+	if (!msg->is_new)
+		door_let_in(h->w->door);
+	else if (!door_admit(h->w->door)) {
+		door_refuse(h->w->door, svc, fds[0]);
+		return;
+	}
 	c = client_new(svc, fds[0], !msg->is_new);
 	if (c == NULL)
 		return;
@@ -313,7 +320,7 @@ handover_take(struct handover *h, struct handover_message *msg,
 	if (n_fds == 2 && !handover_read_bytes(c, msg, fds[1]))
 		client_close(c, COUNTER_CLOSE_MEMORY);
 	else
-		client_resume(c);
+		client_go_on(c);
 }
 
 /* False: the inbox is empty. */

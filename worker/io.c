@@ -7,7 +7,11 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { IO_IOV = 64 };
+enum {
+	IO_IOV = 64,
+	IO_DISCARD = 16 * 1024,
+	IO_PROBES = 4		/* without an answer: the peer is gone */
+};
 
 enum io_result
 io_recv(int fd, void *p, size_t room, size_t *n)
@@ -51,20 +55,43 @@ io_send(int fd, struct buf_pool *pool, struct chain *chain, size_t *n)
 	return chain_is_empty(chain) ? IO_DONE : IO_AGAIN;
 }
 
-/* Replies are written when they are complete, so waiting for more to send
- * would only cost time. */
 static void
-io_set_nodelay(int fd, int family)
+io_set(int fd, int level, int option, int value)
 {
-	int one = 1;
+	(void)setsockopt(fd, level, option, &value, sizeof(value));
+}
 
-	if (family != AF_UNIX)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
-		    sizeof(one));
+/* A peer that is gone without a word is given up after twice keepalive, one
+ * quiet and one of probes; where there is a tcp_user_timeout, after that. */
+static void
+io_set_keepalive(int fd, int64_t keepalive_ms)
+{
+	int idle_s = (int)((keepalive_ms + 999) / 1000);
+
+	if (idle_s == 0)
+		return;
+	io_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	io_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
+	io_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, MAX(idle_s / IO_PROBES, 1));
+	io_set(fd, IPPROTO_TCP, TCP_KEEPCNT, IO_PROBES);
+}
+
+static void
+io_set_tcp(int fd, int family, const struct config_service *cfg)
+{
+	if (family == AF_UNIX)
+		return;
+	/* Replies are written when they are complete, so waiting for more to
+	 * send would only cost time. */
+	io_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	io_set_keepalive(fd, cfg->keepalive_ms);
+	if (cfg->tcp_user_timeout_ms > 0)
+		io_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+		    (int)cfg->tcp_user_timeout_ms);
 }
 
 int
-io_accept(int listen_fd)
+io_accept(int listen_fd, const struct config_service *cfg)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
@@ -73,12 +100,13 @@ io_accept(int listen_fd)
 	fd = accept4(listen_fd, (struct sockaddr *)&sa, &len,
 	    SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
-		io_set_nodelay(fd, sa.ss_family);
+		io_set_tcp(fd, sa.ss_family, cfg);
 	return fd;
 }
 
 int
-io_connect(const struct sockaddr *sa, socklen_t len)
+io_connect(const struct sockaddr *sa, socklen_t len,
+    const struct config_service *cfg)
 {
 	int fd, saved;
 
@@ -86,7 +114,7 @@ io_connect(const struct sockaddr *sa, socklen_t len)
 	    0);
 	if (fd < 0)
 		return -1;
-	io_set_nodelay(fd, sa->sa_family);
+	io_set_tcp(fd, sa->sa_family, cfg);
 	if (connect(fd, sa, len) == 0 || errno == EINPROGRESS)
 		return fd;
 	saved = errno;
@@ -104,6 +132,20 @@ io_connected(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
 		return errno;
 	return err;
+}
+
+enum io_result
+io_discard(int fd, size_t *n)
+{
+	uint8_t nobody[IO_DISCARD];
+
+	return io_recv(fd, nobody, sizeof(nobody), n);
+}
+
+void
+io_say(int fd, const void *p, size_t len)
+{
+	(void)!send(fd, p, len, MSG_NOSIGNAL);
 }
 
 void

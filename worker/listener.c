@@ -5,6 +5,7 @@
 
 #include "shared/log.h"
 #include "worker/client.h"
+#include "worker/door.h"
 #include "worker/handover.h"
 #include "worker/io.h"
 
@@ -58,18 +59,44 @@ listener_on_error(struct listener *l)
 	ev_timer_start(w->loop, &l->pause);
 }
 
-/* False: there is none. */
+/* No descriptor is left.  The kernel says so without looking whether anybody
+ * is there, so no more than one is turned away at a time. */
+static void
+listener_turn_away(struct listener *l)
+{
+	struct door *door = l->svc->w->door;
+	int fd;
+
+	if (!door_make_room(door) ||
+	    (fd = io_accept(l->io.fd, l->svc->cfg)) < 0) {
+		listener_on_error(l);
+		return;
+	}
+	worker_count(l->svc->w, COUNTER_ACCEPT_ERRORS, 1);
+	door_refuse(door, l->svc, fd);
+}
+
+/* False: there is none, or no descriptor for it. */
 static bool
 listener_accept(struct listener *l)
 {
-	int fd = io_accept(l->io.fd);
+	struct door *door = l->svc->w->door;
+	int fd = io_accept(l->io.fd, l->svc->cfg);
 
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		listener_turn_away(l);
+		return false;
+	}
 	if (fd < 0) {
 		listener_on_error(l);
 		return false;
 	}
-	if (!handover_share(l->svc->w->handover, l->svc, fd))
+	if (handover_share(l->svc->w->handover, l->svc, fd))
+		return true;
+	if (door_admit(door))
 		(void)client_new(l->svc, fd, false);
+	else
+		door_refuse(door, l->svc, fd);
 	return true;
 }
 

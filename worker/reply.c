@@ -1,6 +1,7 @@
 #include "worker/reply.h"
 
 #include "worker/backend.h"
+#include "worker/budget.h"
 #include "worker/client.h"
 #include "worker/issue.h"
 #include "worker/order.h"
@@ -121,10 +122,13 @@ static bool
 reply_is_bearable(const struct request *req, const struct kvp_reply *r)
 {
 	const struct client *c = req->client;
+	size_t most = (size_t)req->svc->cfg->client_buffer;
 
-	return r->body.len < BUF_REF_MIN ||
-	    c->out.len + c->kept + r->body.len <=
-	    REPLY_UNREAD_MAX * (size_t)req->svc->cfg->client_buffer;
+	if (r->body.len < BUF_REF_MIN)
+		return true;
+	if (!c->blocked || !budget_is_exceeded(c->w))
+		most *= REPLY_UNREAD_MAX;
+	return c->out.len + c->kept + r->body.len <= most;
 }
 
 static void

@@ -8,9 +8,11 @@
 #include "shared/log.h"
 #include "worker/backend.h"
 #include "worker/client.h"
+#include "worker/door.h"
 #include "worker/handover.h"
 #include "worker/issue.h"
 #include "worker/listener.h"
+#include "worker/patience.h"
 #include "worker/pool.h"
 #include "worker/reload.h"
 #include "worker/replica.h"
@@ -329,6 +331,7 @@ static void
 worker_init_watchers(struct worker *w)
 {
 	turn_init(w);
+	patience_init(w);
 	ev_timer_init(&w->linger_timer, client_on_linger_timer, 0., 0.);
 	ev_timer_init(&w->drain_timer, worker_on_drain_timer, 0., 0.);
 	ev_timer_init(&w->settle_timer, worker_on_settle_timer,
@@ -359,10 +362,12 @@ worker_init(struct worker *w, const struct worker_birth *birth)
 	worker_init_slabs(w);
 	TAILQ_INIT(&w->all_clients);
 	TAILQ_INIT(&w->lingering);
+	TAILQ_INIT(&w->waiting);
 	LIST_INIT(&w->listeners);
 	worker_init_watchers(w);
 	if ((w->resolve = resolve_new(w)) == NULL ||
-	    (w->handover = handover_new(w)) == NULL)
+	    (w->handover = handover_new(w)) == NULL ||
+	    (w->door = door_new(w)) == NULL)
 		return false;
 	/* One of our own, so that none settles all while they are made. */
 	w->backends_unsettled = 1;
@@ -379,6 +384,7 @@ static void
 worker_stop_watchers(struct worker *w)
 {
 	turn_fini(w);
+	patience_fini(w);
 	ev_timer_stop(w->loop, &w->linger_timer);
 	ev_timer_stop(w->loop, &w->drain_timer);
 	ev_timer_stop(w->loop, &w->settle_timer);
@@ -414,6 +420,7 @@ worker_fini(struct worker *w)
 	service_free_all(w);
 	conf_put(&w->conf);
 	handover_free(&w->handover);
+	door_free(&w->door);
 	resolve_free(&w->resolve);
 	worker_stop_watchers(w);
 	worker_fini_slabs(w);

@@ -87,6 +87,12 @@ enum worker_report {
  * this worker's own (signals, descriptors); 0: a clean end. */
 int	 worker_run(const struct worker_birth *birth) MUST_CHECK;
 
+/* door.c */
+
+/* How many descriptors a worker of CFG has at the most besides its clients',
+ * where there are N_SLOTS. */
+size_t	 worker_count_fds(const struct config *cfg, size_t n_slots);
+
 /* explain.c */
 
 /* Say on OUT where commands for KEY of SERVICE, one of CFG's, go and why, a

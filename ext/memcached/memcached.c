@@ -298,6 +298,7 @@ const struct kvp_ext kvp_extension = {
 	.name = "memcached",
 	.options = memcached_options,
 	.n_options = N_OPTIONS,
+	.full = "ERROR Too many open connections\r\n",
 	.open = memcached_open,
 	.close = memcached_close,
 	.parse = memcached_parse,
