@@ -476,29 +476,36 @@ def test_both_sides_are_watched_over_or_not(memcached, seconds):
 # Their bytes
 
 
-def test_C2_clients_that_never_read_share_the_workers_buffers(memcached):
-    """Each of them may have a lot, but not all of them at once; the others
-    have all that they ask for, meanwhile and after."""
+@pytest.mark.parametrize("buffer, window, counter", [
+    (8, 8, "buffer_pauses"), (1, 256, "fail_unread")])
+def test_C2_clients_that_never_read_share_the_workers_buffers(
+        memcached, buffer, window, counter):
+    """Each of them may have a lot, but not all of them at once, whether they
+    ask little by little or all at once; the others have all that they ask
+    for, meanwhile and after."""
     value, n, deaf_n = os.urandom(100 * 1024), 100, 20
     want = item(b"v", value) + b"END\r\n"
     with contextlib.ExitStack() as stack, \
-            Kvproxy([memcached], core={"client_buffer": 8,
-                                       "client_window": 8,
+            Kvproxy([memcached], core={"client_buffer": buffer,
+                                       "client_window": window,
                                        "worker_buffer": 16}) as kv:
         c = stack.enter_context(kv.client())
         c.ask(store(b"v", value), b"STORED\r\n")
         deaf = [stack.enter_context(kv.client(rcvbuf=4096))
                 for _ in range(deaf_n)]
         for d in deaf:
+            # With small values it earns its window.
+            d.ask(b"get none\r\n" * 250, b"END\r\n" * 250)
+        for d in deaf:
             d.send(b"get v\r\n" * n)
             c.ask(b"get v\r\n", want)
-        wait_for(lambda: kv.stat("buffer_pauses") >= deaf_n // 2)
+        wait_for(lambda: kv.stat(counter) >= deaf_n // 2)
         for _ in range(50):
             began = time.monotonic()
             c.ask(b"get v\r\n" * 5, want * 5)
             c.ask(store(b"w", value), b"STORED\r\n")
             assert time.monotonic() - began < SLACK
-        # Without a bound for all it would be 8 MiB each.
+        # Without a bound for all it would be 8 MiB each, or more.
         assert 16 * MIB < kv.stat("buffered_bytes") < 60 * MIB
         pid = kv.worker_pids()[0]
         assert ASAN or rss_bytes(pid) < 100 * MIB
@@ -559,9 +566,9 @@ def test_large_requests_that_end_halfway_make_room(memcached):
                                     for _ in range(3)]
             first.send(data[:200000])
             wait_for(lambda: kv.stat("buffered_bytes") > 3000000)
-            second.send(data[:100000])
+            second.send(data[:50])
             wait_for(lambda: kv.stat("buffer_waits") == waits + 1)
-            third.send(data[:100000])
+            third.send(data[:50])
             wait_for(lambda: kv.stat("buffer_waits") == waits + 2)
             if how == "close":
                 first.close()
@@ -573,7 +580,7 @@ def test_large_requests_that_end_halfway_make_room(memcached):
                 assert first.eof() == b""
                 pause(0.5)
             for c in (second, third):
-                c.ask(data[100000:], b"STORED\r\n")
+                c.ask(data[50:], b"STORED\r\n")
         assert kv.stat("close_slow") == 1
 
 
