@@ -221,6 +221,16 @@ main_may_serve(const struct config *cfg, char *err)
 	return master_check_fds(cfg, (size_t)most, err);
 }
 
+static bool
+main_find_user(char *err)
+{
+	const struct config *cfg = main_state.setup.cfg;
+	char why[128];
+
+	return user_find(&main_state.user, cfg->user, why, sizeof(why)) ||
+	    config_fail_core(cfg, "user", err, "%s", why);
+}
+
 /* False: ERR says why. */
 static bool
 main_load_file(char *err)
@@ -238,9 +248,8 @@ main_load_file(char *err)
 	is_loaded = setup_load(&main_state.setup, &from, err);
 	close(from.snapshot);
 	extload_seal();
-	return is_loaded &&
-	    user_find(&main_state.user, main_state.setup.cfg->user, err,
-	    CONFIG_ERR_MAX) && main_may_serve(main_state.setup.cfg, err);
+	return is_loaded && main_find_user(err) &&
+	    main_may_serve(main_state.setup.cfg, err);
 }
 
 /* Read the configuration and load the extensions that it names. */

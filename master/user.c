@@ -18,7 +18,7 @@ user_find(struct user *user, const char *name, char *err, size_t room)
 	ASSERT(strlen(name) <= USER_NAME_MAX);
 	pw = getpwnam(name);
 	if (pw == NULL) {
-		snprintf(err, room, "user: there is no user \"%s\"", name);
+		snprintf(err, room, "there is no user \"%s\"", name);
 		return false;
 	}
 	user->uid = pw->pw_uid;
@@ -26,8 +26,8 @@ user_find(struct user *user, const char *name, char *err, size_t room)
 	if (pw->pw_uid == geteuid())
 		return true;
 	if (geteuid() != 0) {
-		snprintf(err, room, "user: only root can start workers of "
-		    "\"%s\"", name);
+		snprintf(err, room, "only root can start workers of \"%s\"",
+		    name);
 		return false;
 	}
 	strcpy(user->name, name);

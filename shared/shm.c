@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define SHM_MAGIC	UINT64_C(0x6b767072786f7931)
-#define SHM_VERSION	3
+#define SHM_VERSION	4
 #define SHM_PAGE	4096
 #define SHM_PAGES(n)	(((n) + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE)
 #define SHM_NAME_MAX	32
@@ -58,6 +58,13 @@ _Static_assert(offsetof(struct shm_slot, heartbeat) % 64 == 0 &&
     offsetof(struct shm_slot, counter) % 64 == 0 &&
     offsetof(struct shm_slot, host) % 64 == 0, "two writers in a cache line");
 _Static_assert(SHM_SIZE <= LONG_MAX, "the segment has no offset_t");
+
+const char *const shm_latency_names[SHM_LATENCY_N] = {
+	[SHM_LATENCY_READ] = "read",
+	[SHM_LATENCY_MULTI] = "multi_read",
+	[SHM_LATENCY_WRITE] = "write",
+	[SHM_LATENCY_EVERY] = "every",
+};
 
 static struct shm_header *
 shm_header(const struct shm *shm)
@@ -336,14 +343,18 @@ shm_unlink_made(struct shm *shm)
 bool
 shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts)
 {
-	size_t len;
+	size_t at = SHM_SLOTS_AT + i * SHM_SLOT_SIZE;
 	int rc;
 
 	ASSERT(i < SHM_WORKERS_MAX && n_hosts <= SHM_HOSTS_MAX);
 	ASSERT(shm->fd != -1);
-	len = offsetof(struct shm_slot, host) +
-	    n_hosts * sizeof(((struct shm_slot *)NULL)->host[0]);
-	rc = shm_fallocate(shm->fd, SHM_SLOTS_AT + i * SHM_SLOT_SIZE, len);
+	rc = shm_fallocate(shm->fd, at,
+	    offsetof(struct shm_slot, host) +
+	    n_hosts * sizeof(((struct shm_slot *)NULL)->host[0]));
+	if (rc == 0)
+		rc = shm_fallocate(shm->fd,
+		    at + offsetof(struct shm_slot, host_latency),
+		    MAX(n_hosts, 1) * sizeof(struct hist));
 	shm->is_reserved[i] |= rc == 0;
 	errno = rc;
 	return rc == 0;
@@ -546,4 +557,26 @@ shm_host_continuous(struct shm *shm, unsigned host)
 			sum += counter_get(&cell[HOST_CONTINUOUS]);
 	}
 	return sum;
+}
+
+void
+shm_look_latency(struct shm *shm, enum shm_latency what,
+    struct hist_view *view)
+{
+	unsigned n = shm_n_slots(shm);
+
+	memset(view, 0, sizeof(*view));
+	for (unsigned i = 0; i < n; i++)
+		hist_look(view, &shm_slot(shm, i)->latency[what]);
+}
+
+void
+shm_look_host_latency(struct shm *shm, unsigned host, struct hist_view *view)
+{
+	unsigned n = shm_n_slots(shm);
+
+	ASSERT(host < SHM_HOSTS_MAX);
+	memset(view, 0, sizeof(*view));
+	for (unsigned i = 0; i < n; i++)
+		hist_look(view, &shm_slot(shm, i)->host_latency[host]);
 }

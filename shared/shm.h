@@ -10,6 +10,7 @@
 #define SHARED_SHM_H
 
 #include "shared/counters.h"
+#include "shared/hist.h"
 
 #define SHM_WORKERS_MAX	256
 #define SHM_HOSTS_MAX	4096
@@ -39,6 +40,17 @@ struct shm_host {
 
 #define SHM_NO_FLUSHER	UINT32_MAX
 
+/* What a client waits for, by what it asks. */
+enum shm_latency {
+	SHM_LATENCY_READ,	/* of one key */
+	SHM_LATENCY_MULTI,	/* a read of several */
+	SHM_LATENCY_WRITE,
+	SHM_LATENCY_EVERY,	/* what goes to all hosts */
+	SHM_LATENCY_N
+};
+
+extern const char *const shm_latency_names[SHM_LATENCY_N];
+
 /* One worker's, in the worker's hand; what stands before the heartbeat is in
  * the master's. */
 struct shm_slot {
@@ -50,8 +62,10 @@ struct shm_slot {
 	_Atomic uint64_t seen_generation; /* of the hosts; it goes by that */
 	_Atomic uint64_t seen_config;	/* the reload that it goes by */
 	counter_cell	 counter[COUNTER_N] __attribute__((aligned(64)));
+	struct hist	 latency[SHM_LATENCY_N];
 	counter_cell	 host[SHM_HOSTS_MAX][HOST_N]
 			    __attribute__((aligned(64)));
+	struct hist	 host_latency[SHM_HOSTS_MAX];
 };
 
 struct shm;
@@ -122,6 +136,12 @@ uint64_t shm_host_last_us(struct shm *shm, unsigned host, enum host_counter c);
 /* Failure events of HOST since the last good reply in any worker, and since it
  * came to its state. */
 uint64_t shm_host_events(struct shm *shm, unsigned host);
+/* All that clients have waited for, and what HOST has taken, over all
+ * slots. */
+void	 shm_look_latency(struct shm *shm, enum shm_latency what,
+	    struct hist_view *view);
+void	 shm_look_host_latency(struct shm *shm, unsigned host,
+	    struct hist_view *view);
 /* Legs to HOST failed in a row: those of workers whose last failure is no
  * older than the last good reply in any of them. */
 uint64_t shm_host_continuous(struct shm *shm, unsigned host);

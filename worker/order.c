@@ -5,6 +5,7 @@
 #include "worker/answer.h"
 #include "worker/backend.h"
 #include "worker/client.h"
+#include "worker/latency.h"
 #include "worker/pool.h"
 
 /* A multi-key answer's part that came before its turn. */
@@ -94,6 +95,8 @@ order_done(struct request *req)
 
 	req->whole = true;
 	req->done = req->n_holds == 0;
+	if (req->done)
+		latency_note_request(req);
 	/* One that failed early leaves its other keys unasked. */
 	if (c->feeding == req)
 		c->feeding = NULL;

@@ -4,6 +4,7 @@
 #include "worker/budget.h"
 #include "worker/client.h"
 #include "worker/issue.h"
+#include "worker/latency.h"
 #include "worker/order.h"
 #include "worker/replica.h"
 
@@ -186,6 +187,8 @@ reply_arrived(struct backend *b, struct leg **legp,
 		return;
 	}
 	reply_count(b->w, b, leg, r);
+	if (!leg->abandoned)
+		latency_note_leg(b, leg);
 	verdict = reply_replicate(b, leg, r);
 	if (!leg->abandoned && order_end_part(leg->req, r->body.len)) {
 		if (UNLIKELY(verdict == REPLICA_WAIT))

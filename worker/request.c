@@ -15,8 +15,8 @@ request_new(struct service *svc, struct client *c, const struct kvp_cmd *cmd,
 	if (req == NULL)
 		return NULL;
 	*req = (struct request){
-		.cmd = *cmd, .svc = svc, .client = c, .n_parts = 1,
-		.failed_host = UINT32_MAX
+		.cmd = *cmd, .svc = svc, .begun_us = w->now_us,
+		.client = c, .n_parts = 1, .failed_host = UINT32_MAX
 	};
 	if (note.len > 0) {
 		ASSERT(note.len <= KVP_NOTE_MAX);

@@ -43,6 +43,7 @@ struct request {
 	STAILQ_ENTRY(request) next;	/* in its client's queue */
 	struct client	*client;	/* NULL: nobody waits for an answer */
 	struct service	*svc;
+	uint64_t	 begun_us;
 	struct copy	*copy;		/* of a copy (see replica.h) */
 	struct lease	*note;
 	uint32_t	 note_len;

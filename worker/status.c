@@ -269,6 +269,54 @@ status_stats_settings(struct request *req, struct worker *w)
 	CONFIG_SERVICE(STATUS_SERVICE)
 }
 
+static void
+status_stat_latency(struct request *req, const char *what,
+    const struct hist_view *view)
+{
+	static const struct {
+		const char	*name;
+		double		 p;
+	} quantiles[] = {
+		{ "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 },
+		{ "p99.9", 0.999 },
+	};
+	char name[STATUS_NAME_MAX];
+	size_t i;
+
+	snprintf(name, sizeof(name), "%s:count", what);
+	status_stat(req, name, "%" PRIu64, view->total);
+	snprintf(name, sizeof(name), "%s:mean_us", what);
+	status_stat(req, name, "%.0f", view->total == 0 ? 0. :
+	    (double)view->sum_us / (double)view->total);
+	for (i = 0; i < ARRAY_LEN(quantiles); i++) {
+		snprintf(name, sizeof(name), "%s:%s_us", what,
+		    quantiles[i].name);
+		status_stat(req, name, "%.0f",
+		    hist_quantile(view, quantiles[i].p));
+	}
+	snprintf(name, sizeof(name), "%s:max_us", what);
+	status_stat(req, name, "%" PRIu64, view->max_us);
+}
+
+/* What clients wait for, and what hosts take. */
+static void
+status_stats_latency(struct request *req, struct worker *w)
+{
+	struct shm *shm = w->birth->shm;
+	unsigned i, host, n = shm_facts(shm)->n_hosts;
+	struct hist_view view;
+
+	for (i = 0; i < SHM_LATENCY_N; i++) {
+		shm_look_latency(shm, (enum shm_latency)i, &view);
+		status_stat_latency(req, shm_latency_names[i], &view);
+	}
+	for (i = 0; i < n; i++) {
+		host = shm_nth_host(shm, i);
+		shm_look_host_latency(shm, host, &view);
+		status_stat_latency(req, shm_host(shm, host)->name, &view);
+	}
+}
+
 /* Kinds that only a server has: there is nothing to list, which is not an
  * error for those who ask every server for them. */
 static void
@@ -288,6 +336,7 @@ status_answer_stats(struct request *req)
 		{ "", status_stats_totals },
 		{ "backends", status_stats_backends },
 		{ "workers", status_stats_workers },
+		{ "latency", status_stats_latency },
 		{ "settings", status_stats_settings },
 		{ "items", status_stats_none },
 		{ "slabs", status_stats_none },
