@@ -103,6 +103,8 @@ class Kvproxy:
         return os.path.join(self.folder, name)
 
     def write_ini(self, core, service):
+        """The whole file at once, as whoever may be reading it needs it."""
+        self.core, self.service = dict(core), dict(service)
         first = {"port": self.port, "thread_count": self.workers,
                  "cpu_affinity": "off", "recv_timeout": 5000,
                  "failover_interval": 0.2, "log_level": "info",
@@ -116,7 +118,7 @@ class Kvproxy:
         if "readers" in self.groups:
             second["hosts_read"] = "readers"
         second.update(service)
-        with open(self.ini, "w") as f:
+        with open(self.ini + ".new", "w") as f:
             for name, keys in (("kvproxy", first), ("memcached", second)):
                 f.write("[%s]\n" % name)
                 f.writelines("%s=%s\n" % kv for kv in keys.items())
@@ -127,6 +129,56 @@ class Kvproxy:
             for name, keys in self.more.items():
                 f.write("[%s]\n" % name)
                 f.writelines("%s=%s\n" % kv for kv in keys.items())
+        os.replace(self.ini + ".new", self.ini)
+
+    # Reload
+
+    def change(self, core=None, service=None, workers=None, more=None,
+               **groups):
+        """Write the file anew, with what is given here on top of what it
+        had; a group, option or section that is None is left out."""
+        def given(old, new):
+            both = dict(old, **(new or {}))
+            return {k: v for k, v in both.items() if v is not None}
+
+        self.workers = workers or self.workers
+        self.more = given(self.more, more)
+        self.groups = given(self.groups, groups)
+        self.write_ini(given(self.core, core), given(self.service, service))
+
+    def hup(self):
+        os.kill(self.pid, signal.SIGHUP)
+
+    def is_settled(self):
+        """All workers that are to be there go by the configuration."""
+        number = self.stat("reloads")
+        slots = [s for s in self.slots().values() if s["pid"]]
+        return len(slots) == self.workers and \
+            all(s["reloads"] == number for s in slots) and \
+            sorted(s["pid"] for s in slots) == sorted(self.worker_pids())
+
+    def wait_reloaded(self, number):
+        wait_for(lambda: self.stat("reloads") == number and self.is_settled(),
+                 what="reload %d" % number)
+        self.first_workers = self.worker_pids()
+
+    def reload(self, **changes):
+        """Until a file with CHANGES is in force everywhere."""
+        number = self.stat("reloads") + 1
+        if changes:
+            self.change(**changes)
+        self.hup()
+        self.wait_reloaded(number)
+
+    def reload_in_vain(self):
+        """Until the file that is there was refused; the lines that say so."""
+        before = self.stats()
+        begin = len(self.logged())
+        self.hup()
+        wait_for(lambda: self.stat("reload_errors") ==
+                 before["reload_errors"] + 1, 20, "the reload to be refused")
+        assert self.stat("reloads") == before["reloads"]
+        return self.logged()[begin:]
 
     def run(self, *args, **kwargs):
         """Run the program to its end, with this configuration."""
