@@ -293,6 +293,7 @@ handover_take(struct handover *h, struct handover_message *msg,
 	struct service *svc = service_find(h->w, msg->service);
 	struct client *c;
 
+	worker_count(h->w, COUNTER_CLIENTS_TAKEN, 1);
 	if (svc == NULL || svc->route == NULL) {
 		/* The file has it no more. */
 		(void)close(fds[0]);
@@ -313,7 +314,6 @@ handover_take(struct handover *h, struct handover_message *msg,
 	c = client_new(svc, fds[0], !msg->is_new);
 	if (c == NULL)
 		return;
-	worker_count(h->w, COUNTER_CLIENTS_TAKEN, 1);
 	c->conn = msg->conn;
 	c->swallow = msg->swallow;
 	c->eof = msg->is_eof;
