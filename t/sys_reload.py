@@ -207,3 +207,219 @@ def test_F12_requests_in_flight_finish_under_the_old_configuration(memcached):
         c.expect(b"STORED\r\n" + hit(b"k", b"1"))
         c.ask(b"get k\r\n", hit(b"k", b"2"))
         assert gate.conns[0].gone.wait(5)
+
+
+#
+# What stays.
+#
+
+
+def test_F9_a_reload_that_changes_nothing_opens_no_connection(two):
+    with Kvproxy(two, workers=2) as kv, kv.client() as c:
+        kv.wait_connected(*two)
+        for i in range(20):
+            c.ask(b"set k%d 0 0 1\r\nv\r\n" % i, b"STORED\r\n")
+        # One more each, of who counts.
+        accepted = [n_accepted(m) + 1 for m in two]
+        before = [kv.backend(m) for m in two]
+        for _ in range(5):
+            kv.reload()
+        assert [kv.backend(m) for m in two] == before
+        assert [n_accepted(m) for m in two] == accepted
+        assert [kv.backend(m, "connects") for m in two] == [2, 2]
+        c.ask(b"get k0\r\n", hit(b"k0", b"v"))
+
+
+def test_a_host_that_is_out_stays_out_over_a_reload(two):
+    with Kvproxy(two, workers=2) as kv, kv.client() as c:
+        kv.wait_connected(*two)
+        two[1].kill()
+        kv.wait_state(two[1], "out")
+        ejections = kv.backend(two[1], "ejections")
+        kv.reload()
+        kv.reload(workers=3)
+        assert kv.state(two[1]) == "out"
+        assert kv.backend(two[1], "ejections") == ejections == 1
+        assert kv.offline() == [two[1].name]
+        for i in range(20):
+            c.ask(b"set k%d 0 0 1\r\nv\r\n" % i, b"STORED\r\n")
+        two[1].start()
+        kv.wait_state(two[1], "up")
+        assert kv.backend(two[1], "returns") == 1
+
+
+def test_F8_a_host_that_is_out_is_removed_while_it_is_probed(memcached):
+    with Blackhole() as hole, Kvproxy(
+            [memcached, hole], workers=2,
+            service={"connect_timeout": 300}) as kv, kv.client() as c:
+        kv.wait_state(hole, "out")
+        tries = kv.backend(hole, "connect_errors")
+        fds = [n_fds(pid) for pid in kv.worker_pids()]
+        for _ in range(5):
+            kv.reload(group=[memcached])
+            assert kv.backend(hole) == {} and kv.offline() == []
+            for i in range(20):
+                c.ask(b"set k%d 0 0 1\r\nv\r\n" % i, b"STORED\r\n")
+            # It begins anew, with its counters.
+            kv.reload(group=[memcached, hole])
+            assert kv.backend(hole, "connect_errors") >= tries
+        kv.wait_state(hole, "out")
+        kv.reload(group=[memcached])
+        wait_for(lambda: all(now <= then for now, then in zip(
+            map(n_fds, kv.worker_pids()), fds)))
+
+
+def test_P13_a_hundred_reloads_leave_nothing_behind(two):
+    """Every other one has a host, a listening socket, a service and a worker
+    more."""
+    extra = free_port()
+    more = {"extra": {"extension": "memcached.so", "hosts": "group",
+                      "port": extra}}
+
+    def held():
+        return ([n_fds(pid) for pid in [kv.pid] + kv.worker_pids()],
+                len(os.listdir("/dev/shm")),
+                kv.stat("server_connections"), kv.stat("curr_connections"))
+
+    def big():
+        kv.reload(group=two, workers=2, more=more)
+
+    def small():
+        kv.reload(group=two[:1], workers=1, more={"extra": None})
+
+    with Kvproxy(two, workers=2, more=more) as kv, kv.client() as c:
+        kv.wait_connected(*two)
+        before = held()
+        for _ in range(50):
+            small()
+            big()
+        # What leaves is closed a little later.
+        wait_for(lambda: held() == before, what="no more than before")
+        c.ask(b"get k\r\n", b"END\r\n")
+
+
+#
+# Files that cannot be used.
+#
+
+
+def lines_of(path, key):
+    with open(path) as f:
+        return [n for n, text in enumerate(f, 1) if text.startswith(key)]
+
+
+def spoil(kv, text):
+    with open(kv.ini, "a") as f:
+        f.write(text)
+
+
+@pytest.mark.parametrize("change, key, what", [
+    ({"service": {"colour": "blue"}}, "colour", "colour"),
+    ({"service": {"recv_timeout": "never"}}, "recv_timeout=never", "never"),
+    ({"service": {"hosts": "nobody"}}, "hosts=", "nobody"),
+    ({"group": []}, None, "group"),
+    ({"service": {"extension": "other.so"}}, "[memcached]", "restart"),
+    ({"service": {"listen": "127.0.0.1:1 127.0.0.1:1"}}, "listen", "already"),
+    ({"service": {"hosts": "group", "hash_tag": "{"}}, "hash_tag", "hash_tag"),
+], ids=lambda v: v if isinstance(v, str) else "")
+def test_P7_a_bad_file_changes_nothing(memcached, change, key, what):
+    """It is reported with its line, and counted."""
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        kv.change(core={"log_level": "debug"}, **change)
+        said = kv.reload_in_vain()
+        line, = [li for li in said.splitlines() if "not reloaded" in li]
+        assert "error: not reloaded: %s" % kv.ini in line and what in line
+        if key:
+            assert any("%s:%d:" % (kv.ini, n) in line
+                       for n in lines_of(kv.ini, key)), line
+        assert "debug" not in said
+        c.ask(b"get k\r\n", b"END\r\n")
+        assert kv.stat("reload_errors") == 1
+
+
+def test_F1_F2_no_file_at_all_changes_nothing(memcached):
+    def missing():
+        os.unlink(kv.ini)
+
+    def folder():
+        os.mkdir(kv.ini)
+
+    def fifo():
+        os.rmdir(kv.ini)
+        os.mkfifo(kv.ini)
+
+    def socket_():
+        os.unlink(kv.ini)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(kv.ini)
+
+    def empty():
+        os.unlink(kv.ini)
+        open(kv.ini, "w").close()
+
+    def half():
+        with open(kv.ini, "w") as f:
+            f.write(text[:len(text) // 2] + "[")
+
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        with open(kv.ini) as f:
+            text = f.read()
+        for i, spoiled in enumerate((missing, folder, fifo, socket_, empty,
+                                     half)):
+            spoiled()
+            said = kv.reload_in_vain()
+            assert "not reloaded: %s" % kv.ini in said, (spoiled, said)
+            assert kv.stat("reload_errors") == i + 1
+            c.ask(b"get k\r\n", b"END\r\n")
+        with open(kv.ini, "w") as f:
+            f.write(text)
+        kv.reload()
+
+
+def test_P7_a_port_of_another_program_changes_nothing(memcached):
+    """Not even the address that stands before it."""
+    free = free_port()
+    with Kvproxy([memcached], workers=2) as kv, kv.client() as c:
+        fds = n_fds(kv.pid)
+        kv.change(service={"listen": "127.0.0.1:%d,%s" % (free,
+                                                          memcached.name)})
+        said = kv.reload_in_vain()
+        assert "cannot listen on %s: Address already in use" % \
+            memcached.name in said
+        assert is_refused(free) and not is_refused(kv.port)
+        assert n_fds(kv.pid) == fds
+        c.ask(b"get k\r\n", b"END\r\n")
+
+
+def test_F10_too_few_descriptors_change_nothing(memcached):
+    import resource
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        resource.prlimit(kv.pid, resource.RLIMIT_NOFILE, (100, 100))
+        kv.change(service={"server_connections": 64}, workers=4)
+        said = kv.reload_in_vain()
+        assert "descriptors, the limit is 100" in said
+        c.ask(b"get k\r\n", b"END\r\n")
+        kv.reload(service={"server_connections": 1}, workers=2)
+
+
+def test_what_needs_a_restart_is_named_and_the_rest_is_in_force(memcached):
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        before = kv.stats("settings")
+        begin = len(kv.logged())
+        kv.reload(core={"log_path": kv.path("other.log"),
+                        "pid_file": kv.path("other.pid"),
+                        "ext_path": kv.folder, "user": "root",
+                        "core_dump": "on", "recv_timeout": 1234})
+        said = kv.logged()[begin:]
+        for key in ("log_path", "pid_file", "ext_path", "user", "core_dump"):
+            line, = [li for li in said.splitlines() if key in li]
+            assert "restart" in line and "%s:%d:" % (
+                kv.ini, lines_of(kv.ini, key)[0]) in line, line
+        before["recv_timeout"] = 1234
+        assert kv.stats("settings") == before
+        assert not os.path.exists(kv.path("other.pid"))
+        # Named once more, as it is as true as before.
+        begin = len(kv.logged())
+        kv.reload()
+        assert kv.logged()[begin:].count("restart") == 5
+        c.ask(b"get k\r\n", b"END\r\n")

@@ -67,6 +67,13 @@ reload_find(void *data, struct config_addr *addr, const char **why)
 	return true;
 }
 
+/* The master says it. */
+static void
+reload_ignore(const char *line)
+{
+	(void)line;
+}
+
 /* The configuration in the snapshot SHOT with the plan in PLAN_FD.  NULL: ERR
  * says why. */
 static struct conf *
@@ -84,7 +91,8 @@ reload_read(struct worker *w, int shot, int plan_fd, char *err)
 		free(plan.host_entry);
 		return NULL;
 	}
-	conf = conf_new(cfg, plan.host_entry);
+	conf = config_keep_restart(cfg, old, reload_ignore) ?
+	    conf_new(cfg, plan.host_entry) : NULL;
 	if (conf == NULL) {
 		snprintf(err, CONFIG_ERR_MAX, "out of memory");
 		config_free(&cfg);
