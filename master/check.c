@@ -260,6 +260,13 @@ check_free(struct check **check)
 	free(c);
 }
 
+void
+check_forget(const struct check *c)
+{
+	if (c != NULL)
+		close(c->io.fd);
+}
+
 bool
 check_reap(struct check *c, pid_t pid)
 {

@@ -33,6 +33,8 @@ struct check_birth {
 struct check *check_start(const struct check_birth *birth) MUST_CHECK;
 /* The child is killed where it is still there. */
 void	 check_free(struct check **check);
+/* In another child: close what only the master reads.  CHECK may be NULL. */
+void	 check_forget(const struct check *check);
 /* The child PID has ended; false: it is not this one. */
 bool	 check_reap(struct check *check, pid_t pid);
 

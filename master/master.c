@@ -258,6 +258,7 @@ master_on_fork(void *data, unsigned slot, struct worker_birth *birth)
 	struct master *m = data;
 
 	master_let_go(m);
+	reload_forget(m);
 	*birth = (struct worker_birth) {
 		.cfg = m->setup.cfg,
 		.ext = m->setup.ext,

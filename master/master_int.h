@@ -76,6 +76,8 @@ void	 reload_publish(struct master *m);
 void	 reload_order(struct master *m);
 /* PID has ended; false: it was none of this file's. */
 bool	 reload_reap(struct master *m, pid_t pid);
+/* In a worker: what of a reload is under way is the master's alone. */
+void	 reload_forget(const struct master *m);
 void	 reload_fini(struct master *m);
 
 #endif /* MASTER_MASTER_INT_H */

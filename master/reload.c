@@ -344,6 +344,14 @@ reload_reap(struct master *m, pid_t pid)
 }
 
 void
+reload_forget(const struct master *m)
+{
+	check_forget(m->check);
+	if (m->snapshot != -1)
+		close(m->snapshot);
+}
+
+void
 reload_fini(struct master *m)
 {
 	reload_end_check(m);
