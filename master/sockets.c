@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -130,6 +131,37 @@ sockets_find(const struct sockets *s, const struct config_listen *l)
 	return a;
 }
 
+static in_port_t
+sockets_port(const struct sockaddr_storage *sa, bool *is_any)
+{
+	const struct sockaddr_in *in = (const void *)sa;
+	const struct sockaddr_in6 *in6 = (const void *)sa;
+
+	if (sa->ss_family == AF_INET6) {
+		*is_any = IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+		return in6->sin6_port;
+	}
+	*is_any = in->sin_addr.s_addr == INADDR_ANY;
+	return in->sin_port;
+}
+
+/* Is L's port ours already, on any address or, where L is any, on one?  Then
+ * only sockets that share it can be had, and nobody else has them. */
+static bool
+sockets_has_port(const struct sockets *s, const struct config_listen *l)
+{
+	bool l_is_any, a_is_any;
+	const struct sockets_addr *a;
+
+	for (a = s->addrs; a != NULL; a = a->next)
+		if (!a->is_unix && a->n_fds > 0 &&
+		    a->sa.ss_family == l->sa.ss_family &&
+		    sockets_port(&a->sa, &a_is_any) ==
+		    sockets_port(&l->sa, &l_is_any) && (a_is_any || l_is_any))
+			return true;
+	return false;
+}
+
 /* The first socket of L, which is free or, where IS_PATIENT, will soon be:
  * the workers of a master that was killed may listen a moment longer. */
 static int
@@ -166,7 +198,7 @@ sockets_prepare_addr(struct sockets *s, const struct config_service *service,
 	}
 	most = a->is_unix ? 1 : n_slots;
 	while (a->n_fds < most) {
-		fd = a->n_fds == 0 ?
+		fd = a->n_fds == 0 && (a->is_unix || !sockets_has_port(s, l)) ?
 		    sockets_claim(service, l, is_patient, err, room) :
 		    listen_join(l, (int)service->backlog, err, room);
 		if (fd == -1)

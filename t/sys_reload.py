@@ -424,3 +424,489 @@ def test_what_needs_a_restart_is_named_and_the_rest_is_in_force(memcached):
         kv.reload()
         assert kv.logged()[begin:].count("restart") == 5
         c.ask(b"get k\r\n", b"END\r\n")
+
+
+#
+# Options, each under a client that stays.
+#
+
+
+def fill(client, n=50, prefix=b"k"):
+    for i in range(n):
+        client.ask(b"set %s%d 0 0 1\r\nv\r\n" % (prefix, i), b"STORED\r\n")
+
+
+def n_there(server, n=50, prefix=b"k"):
+    """How many of these keys SERVER has."""
+    with server.client() as c:
+        c.send(b"get %s\r\n" % b" ".join(b"%s%d" % (prefix, i)
+                                         for i in range(n)))
+        return len(c.recv_values()[0])
+
+
+def test_recv_timeout_changes(memcached):
+    with Gate() as gate, Kvproxy([gate]) as kv, kv.client() as c:
+        kv.reload(core={"recv_timeout": 50})
+        c.send(b"get k\r\n")
+        assert c.recv_line().startswith(FAIL)
+        assert kv.backend(gate, "timeouts") == 1
+        assert "backend connection [50ms]" in kv.status()
+
+
+def test_failover_changes(two):
+    with Kvproxy(two, service={"failover": "none"}) as kv, kv.client() as c:
+        kv.wait_connected(*two)
+        two[1].kill()
+        kv.wait_state(two[1], "out")
+        lines = [c.ask_line(b"delete k%d\r\n" % i) for i in range(50)]
+        failed = sum(li.startswith(FAIL) for li in lines)
+        assert 0 < failed < 50
+        kv.reload(service={"failover": "rehash"})
+        fill(c)
+        assert n_there(two[0]) == 50
+        assert kv.stat("stand_ins") == failed
+
+
+@pytest.mark.parametrize("option, value", [
+    ("distribution", "modula"), ("hash", "fnv1a_64"), ("hash_tag", "k1")])
+def test_keys_move_with_the_ring(two, option, value):
+    with Kvproxy(two) as kv, kv.client() as c:
+        kv.wait_connected(*two)
+        fill(c)
+        assert [n_there(m) for m in two][0] in range(1, 50)
+        kv.reload(service={option: value})
+        before = [n_there(m) for m in two]
+        fill(c)
+        assert sum(n_there(m) for m in two) > 50
+        kv.reload(service={option: None})
+        c.ask(b"flush_all\r\n", b"OK\r\n")
+        fill(c)
+        assert [n_there(m) for m in two] == before
+
+
+def test_client_window_changes_for_clients_that_are_there():
+    with Gate() as gate, Kvproxy([gate]) as kv, kv.client() as c, \
+            kv.client() as d:
+        gate.gate.set()
+        c.ask(b"get %s\r\n" % b" ".join(b"k%d" % i for i in range(100)),
+              b"END\r\n")
+        gate.gate.clear()
+        kv.reload(service={"client_window": 2})
+        n = kv.backend(gate, "requests")
+        c.send(b"get a b c d e f g\r\n")
+        d.send(b"get a\r\nget b\r\nget c\r\nget d\r\n")
+        kv.tick()
+        kv.tick()
+        assert kv.backend(gate, "requests") == n + 4
+        gate.gate.set()
+        c.expect(b"END\r\n")
+        d.expect(b"END\r\n" * 4)
+
+
+def test_max_packet_changes():
+    value = b"x" * 1500000
+    ask = b"set k 0 0 %d\r\n%s\r\n" % (len(value), value)
+    with Memcached("-I", "4m") as m, Kvproxy([m]) as kv, kv.client() as c:
+        c.ask(ask, b"SERVER_ERROR object too large for cache\r\n")
+        kv.reload(core={"max_packet": 2})
+        c.ask(ask, b"STORED\r\n")
+        c.ask(b"get k\r\n", hit(b"k", value))
+        # What has begun as allowed is stored.
+        c.send(ask[:1000000])
+        kv.tick()
+        kv.reload(core={"max_packet": 1})
+        c.send(ask[1000000:])
+        line = c.recv_line()
+        assert line in (b"STORED\r\n",
+                        b"SERVER_ERROR object too large for cache\r\n")
+        c.ask(b"get none\r\n", b"END\r\n")
+        c.ask(ask, b"SERVER_ERROR object too large for cache\r\n")
+
+
+def test_server_connections_become_more_and_fewer_under_load(two):
+    with Kvproxy(two, workers=2) as kv, kv.client() as c:
+        kv.wait_connected(*two)
+        with Load(kv, pace=0) as load:
+            for n in (3, 1, 4, 2, 1) * 2:
+                kv.reload(service={"server_connections": n})
+                wait_for(lambda: all(kv.backend(m, "connected") == 2 * n
+                                     for m in two))
+                # In one burst, so that order between lanes shows.
+                c.send(b"".join(b"set o 0 0 %d\r\n%d\r\nget o\r\n" % (
+                    len(b"%d" % i), i) for i in range(200)))
+                c.expect(b"".join(b"STORED\r\n" + hit(b"o", b"%d" % i)
+                                  for i in range(200)))
+        assert load.errors == [] and load.stale == [] and load.missed == 0
+        assert kv.stat("failed_requests") == 0
+
+
+def test_hosts_read_comes_and_goes(two):
+    with Kvproxy(two[:1]) as kv, kv.client() as c:
+        c.ask(b"set k 0 0 1\r\n1\r\n", b"STORED\r\n")
+        kv.reload(readers=two[1:])
+        c.ask(b"get k\r\n", b"END\r\n")
+        two[1].ask(b"set k 0 0 1\r\n2\r\n")
+        c.ask(b"get k\r\n", hit(b"k", b"2"))
+        kv.reload(readers=None)
+        c.ask(b"get k\r\n", hit(b"k", b"1"))
+        assert kv.backend(two[1]) == {}
+
+
+def test_hosts_backup_comes_and_goes(memcached):
+    """What waits for one that goes arrives still."""
+    with Gate() as gate, Kvproxy([memcached]) as kv, kv.client() as c:
+        c.ask(b"set k 0 0 1\r\n1\r\n", b"STORED\r\n")
+        kv.reload(backups=[gate])
+        for i in range(1000):
+            c.ask(b"set c%d 0 0 1\r\n2\r\n" % i, b"STORED\r\n")
+        assert kv.stat("copies_queued") == 1000
+        kv.reload(backups=None)
+        assert kv.stat("copies_queued") == 1000
+        c.ask(b"set k 0 0 1\r\n3\r\n", b"STORED\r\n")
+        gate.gate.set()
+        wait_for(lambda: kv.stat("copies_queued") == 0)
+        assert kv.stat("copies_sent") == kv.stat("copies") == 1000
+        assert gate.store == {b"c%d" % i: b"2" for i in range(1000)}
+        assert gate.conns[0].gone.wait(5)
+        kv.reload(backups=[gate])
+        c.ask(b"set k 0 0 1\r\n4\r\n", b"STORED\r\n")
+        wait_for(lambda: gate.store.get(b"k") == b"4")
+
+
+def test_sync_str_changes(two):
+    with Kvproxy(two[:1], backup=two[1:], core={"shutdown_timeout": 0.1},
+                 service={"failover_threshold": 1000}) as kv, \
+            kv.client() as c:
+        kv.wait_connected(*two)
+        two[1].kill()
+        wait_for(lambda: kv.backend(two[1], "connected") == 0)
+        c.ask(b"set s1 0 0 1\r\n1\r\n", b"STORED\r\n")
+        kv.reload(service={"sync_str": "s"})
+        c.send(b"set s1 0 0 1\r\n2\r\n")
+        line = c.recv_line()
+        assert line.startswith(FAIL) and two[1].name.encode() in line, line
+        c.ask(b"set a1 0 0 1\r\n2\r\n", b"STORED\r\n")
+        kv.reload(service={"sync_str": ""})
+        c.ask(b"set s1 0 0 1\r\n3\r\n", b"STORED\r\n")
+
+
+def test_log_level_changes_in_all_processes(memcached):
+    def debug():
+        lines = [li for li in kv.logged()[begin:].splitlines()
+                 if " debug: " in li]
+        return {int(li.split()[2]) for li in lines}
+
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        begin = len(kv.logged())
+        with kv.client() as d:
+            d.ask(b"quit\r\n", b"")
+            d.eof()
+        assert debug() == set()
+        kv.reload(core={"log_level": "debug"})
+        with kv.client() as d:
+            d.send(b"quit\r\n")
+            d.eof()
+        os.kill(kv.pid, signal.SIGCHLD)
+        wait_for(lambda: set(kv.worker_pids()) <= debug())
+        kv.reload(core={"log_level": "warn"})
+        begin = len(kv.logged())
+        kv.reload()
+        assert kv.logged()[begin:] == ""
+        c.ask(b"get k\r\n", b"END\r\n")
+
+
+def test_an_option_of_the_extension_changes(two):
+    with Kvproxy(two[:1], read=two[1:]) as kv, kv.client() as c:
+        def cas():
+            c.send(binary.request("get", b"k"))
+            return binary.recv(c).cas
+
+        for m in two:
+            m.ask(b"set k 0 0 1\r\n1\r\n")
+        assert cas() == 0
+        kv.reload(service={"binary_cas": "on"})
+        assert cas() != 0
+        kv.reload(service={"binary_cas": "off"})
+        assert cas() == 0
+
+
+def test_a_service_comes_is_renamed_and_goes(two):
+    """Clients of one that has gone are answered, and then closed."""
+    port = free_port()
+    section = {"extension": "memcached.so", "hosts": "group", "port": port}
+    with Gate() as gate, Kvproxy(two, workers=2) as kv, kv.client() as c:
+        kv.reload(more={"second": section})
+        with Client(port) as idle:
+            idle.ask(b"set k 0 0 1\r\n1\r\n", b"STORED\r\n")
+            # A name is all that makes a service the same.
+            kv.reload(more={"second": None, "third": section})
+            assert idle.eof() == b""
+            with Client(port) as d:
+                d.ask(b"get k\r\n", hit(b"k", b"1"))
+        kv.reload(more={"third": None, "slow": dict(
+            section, hosts="slow hosts")}, **{"slow hosts": [gate]})
+        with Client(port) as idle, Client(port) as busy:
+            idle.ask(b"version\r\n", kv.version())
+            busy.send(b"set k 0 0 1\r\n2\r\nget k\r\n")
+            wait_for(lambda: gate.requests)
+            kv.reload(more={"slow": None}, **{"slow hosts": None})
+            assert idle.eof() == b"" and busy.is_quiet()
+            wait_for(lambda: is_refused(port))
+            gate.gate.set()
+            assert busy.eof() == b"STORED\r\n" + hit(b"k", b"2")
+        wait_for(lambda: gate.conns[-1].gone.is_set())
+        assert kv.stat("close_stop") == 3
+        c.ask(b"get k\r\n", hit(b"k", b"1"))
+        wait_for(lambda: kv.stat("curr_connections") == 2)
+
+
+def test_idle_clients_stay_over_all_of_this(two):
+    with Kvproxy(two, workers=2) as kv:
+        clients = [kv.client() for _ in range(100)]
+        for c in clients:
+            c.ask(b"version\r\n", kv.version())
+        for core, service in (({"recv_timeout": 77}, {"hash": "md5"}),
+                              ({}, {"distribution": "jump"}),
+                              ({}, {"server_connections": 2}),
+                              ({"max_packet": 3}, {"client_buffer": 2})):
+            kv.reload(core=core, service=service)
+        assert kv.stat("total_connections") == 101
+        for c in clients:
+            c.ask(b"get none\r\n", b"END\r\n")
+            c.close()
+        assert kv.stat("close_stop") == kv.stat("close_error") == 0
+
+
+#
+# Addresses.
+#
+
+
+def unix_client(path):
+    """A Client, but at PATH."""
+    c = Client.__new__(Client)
+    c.sock = socket.socket(socket.AF_UNIX)
+    c.sock.settimeout(20)
+    c.sock.connect(path)
+    c.buf = bytearray()
+    return c
+
+
+def ask_at(address, data=b"get none\r\n", want=b"END\r\n"):
+    """One exchange at ADDRESS: a path, or a (host, port)."""
+    if isinstance(address, str):
+        with unix_client(address) as c:
+            c.ask(data, want)
+        return
+    with socket.create_connection(address, 20) as s:
+        s.sendall(data)
+        got = b""
+        while len(got) < len(want):
+            got += s.recv(4096)
+        assert got == want
+
+
+def is_refused_at(address):
+    try:
+        if isinstance(address, str):
+            unix_client(address).close()
+        else:
+            socket.create_connection(address, 5).close()
+    except OSError as e:
+        return e.errno in (errno.ECONNREFUSED, errno.ENOENT)
+    return False
+
+
+def test_all_forms_of_addresses_are_listened_on(memcached):
+    """[::] takes no IPv4 connections with it."""
+    a, b = free_port(), free_port()
+    with Kvproxy([memcached], workers=2) as kv:
+        path = kv.path("kv.sock")
+        kv.reload(service={"listen": "%s:%d [::1]:%d [::]:%d %s" % (
+            HOST, kv.port, a, b, path), "listen_mode": "0640"})
+        for address in ((HOST, kv.port), ("::1", a), ("::1", b), path):
+            for _ in range(8):
+                ask_at(address)
+        assert is_refused_at((HOST, a)) and is_refused_at((HOST, b))
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
+        kv.reload(service={"listen_mode": "0600"})
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        with socket.socket() as s:	# IPv4 is free for others
+            s.bind((HOST, b))
+            s.listen(1)
+        kv.stop()
+        assert not os.path.exists(path)
+
+
+def test_a_start_listens_on_all_addresses_of_all_services(memcached):
+    a, b = free_port(), free_port()
+    kv = Kvproxy([memcached], workers=2, more={
+        "second": {"extension": "memcached.so", "hosts": "group",
+                   "listen": "127.0.0.1:%d [::1]:%d" % (a, b)}})
+    path = kv.path("kv.sock")
+    kv.change(service={"listen": "*:%d,%s" % (kv.port, path)})
+    with kv:
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
+        for address in ((HOST, kv.port), path, (HOST, a), ("::1", b)):
+            ask_at(address)
+    assert not os.path.exists(path)
+
+
+def test_a_stale_socket_file_is_taken_over_and_a_live_one_is_not(memcached):
+    with Kvproxy([memcached]) as kv:
+        path = kv.path("kv.sock")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            other.listen(1)
+            kv.change(service={"listen": "127.0.0.1:%d %s" % (kv.port,
+                                                              path)})
+            said = kv.reload_in_vain()
+            assert "cannot listen on %s: Address already in use" % path in said
+            assert stat.S_ISSOCK(os.stat(path).st_mode)
+        kv.reload()
+        ask_at(path)
+        # A file that is no socket is nobody's to remove.
+        plain = kv.path("plain")
+        open(plain, "w").close()
+        kv.change(service={"listen": "127.0.0.1:%d %s" % (kv.port, plain)})
+        assert "cannot listen on %s" % plain in kv.reload_in_vain()
+        assert os.path.isfile(plain)
+        ask_at(path)
+
+
+def test_a_unix_socket_survives_a_kill_of_the_master(memcached):
+    kv = Kvproxy([memcached], folder=None)
+    path = kv.path("kv.sock")
+    kv.change(service={"listen": "127.0.0.1:%d %s" % (kv.port, path)})
+    with kv:
+        kv.kill()
+        assert os.path.exists(path)
+        kv.start()
+        ask_at(path)
+
+
+class Connector:
+    """Connects to an address all the time, asks once each time, and notes
+    how it ended: served, refused, or anything else, which is wrong."""
+
+    def __init__(self, address):
+        self.address = address
+        self.served = self.refused = 0
+        self.wrong = []
+        self.halt = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _once(self):
+        s = socket.socket(socket.AF_UNIX if isinstance(self.address, str)
+                          else socket.AF_INET)
+        with s:
+            s.settimeout(20)
+            try:
+                s.connect(self.address)
+            except OSError as e:
+                if e.errno not in (errno.ECONNREFUSED, errno.ENOENT):
+                    raise
+                self.refused += 1
+                return
+            s.sendall(b"get none\r\n")
+            got = s.recv(4096)
+            assert got == b"END\r\n", got
+            self.served += 1
+
+    def _run(self):
+        while not self.halt.is_set():
+            try:
+                self._once()
+            except (AssertionError, OSError) as e:
+                self.wrong.append(e)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.halt.set()
+        self.thread.join(30)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_P12_who_connects_while_a_listener_goes_is_served_or_refused(
+        memcached, kind):
+    with Kvproxy([memcached], workers=3) as kv, contextlib.ExitStack() as st:
+        port = free_port()
+        address = (HOST, port) if kind == "tcp" else kv.path("kv.sock")
+        text = "%s:%d" % address if kind == "tcp" else address
+        base = "%s:%d" % (HOST, kv.port)
+        all_of_them = [st.enter_context(Connector(address)) for _ in range(6)]
+        for _ in range(4):
+            served = sum(c.served for c in all_of_them)
+            kv.reload(service={"listen": base + "," + text})
+            wait_for(lambda: sum(c.served for c in all_of_them) > served + 50)
+            kv.reload(service={"listen": base})
+            wait_for(lambda: is_refused_at(address))
+            refused = [c.refused for c in all_of_them]
+            wait_for(lambda: all(c.refused > n for c, n in zip(all_of_them,
+                                                               refused)))
+            assert [c.wrong for c in all_of_them] == [[]] * 6
+        # It comes back while it is going.
+        kv.reload(service={"listen": base + "," + text})
+        wait_for(lambda: not is_refused_at(address))
+        kv.reload(service={"listen": base})
+        kv.reload(service={"listen": base + "," + text})
+        served = sum(c.served for c in all_of_them)
+        wait_for(lambda: sum(c.served for c in all_of_them) > served + 50)
+        assert [c.wrong for c in all_of_them] == [[]] * 6
+
+
+def test_P12_a_service_goes_with_its_listener_under_connecting_clients(
+        memcached):
+    with Kvproxy([memcached], workers=3) as kv, contextlib.ExitStack() as st:
+        port = free_port()
+        section = {"extension": "memcached.so", "hosts": "group",
+                   "port": port}
+        all_of_them = [st.enter_context(Connector((HOST, port)))
+                       for _ in range(6)]
+        for _ in range(4):
+            served = sum(c.served for c in all_of_them)
+            kv.reload(more={"second": section})
+            wait_for(lambda: sum(c.served for c in all_of_them) > served + 50)
+            kv.reload(more={"second": None})
+            wait_for(lambda: is_refused(port))
+        assert [c.wrong for c in all_of_them] == [[]] * 6
+
+
+def test_port_becomes_listen_and_port_again(memcached):
+    """Any address and one of them may have the same port."""
+    with Kvproxy([memcached], workers=2) as kv, \
+            Connector((HOST, kv.port)) as connector, kv.client() as c:
+        for listen in ("%s:%d" % (HOST, kv.port), None) * 3:
+            kv.reload(service={"listen": listen})
+            served = connector.served
+            wait_for(lambda: connector.served > served + 20)
+        assert connector.wrong == [] and connector.refused == 0
+        c.ask(b"get k\r\n", b"END\r\n")
+
+
+def test_an_address_moves_from_one_service_to_another(two):
+    """Who was there stays with the one that was called."""
+    a, b = free_port(), free_port()
+
+    def listens(first, second):
+        return {name: {"extension": "memcached.so", "hosts": hosts,
+                       "listen": "127.0.0.1:%d" % port}
+                for name, hosts, port in (("one", "group", first),
+                                          ("two", "second", second))}
+
+    for m, value in zip(two, b"12"):
+        m.ask(b"set who 0 0 1\r\n%c\r\n" % value, b"STORED\r\n")
+    kv = Kvproxy(two[:1], workers=2, more=listens(a, b))
+    kv.change(second=two[1:])
+    with kv:
+        with Client(a) as c, Client(b) as d:
+            for first, second in ((b, a), (a, b)) * 3:
+                kv.reload(more=listens(first, second))
+                for _ in range(6):
+                    ask_at((HOST, first), b"get who\r\n", hit(b"who", b"1"))
+                    ask_at((HOST, second), b"get who\r\n", hit(b"who", b"2"))
+                c.ask(b"get who\r\n", hit(b"who", b"1"))
+                d.ask(b"get who\r\n", hit(b"who", b"2"))
