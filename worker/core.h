@@ -52,8 +52,10 @@ struct service {
 	struct route	*route;		/* key -> host */
 	struct replica	*replica;	/* NULL: there was no backup yet */
 	bool		 draining;	/* its clients are to finish */
-	uint64_t	 leave_us;	/* it is in no file any more: when its
-					 * clients are closed; 0: it stays */
+	uint64_t	 drain_us;	/* it is in no file any more: when it
+					 * begins to drain */
+	uint64_t	 leave_us;	/* and when its clients are closed; 0:
+					 * it stays */
 };
 
 STAILQ_HEAD(client_queue, client);

@@ -65,10 +65,23 @@ handover_n_clients(struct handover *h, unsigned slot)
 	return counter_get(&cell[COUNTER_CLIENTS]) + h->ways[slot].n_sent;
 }
 
+/* May SLOT's worker be given clients?  New ones only where it goes by the same
+ * configuration: it must have their service, and serve it as we would. */
+static bool
+handover_may_take(const struct handover *h, unsigned slot, bool is_new)
+{
+	const struct worker_birth *birth = h->w->birth;
+	const struct shm_slot *theirs = shm_slot(birth->shm, slot);
+
+	return slot != birth->slot && h->ways[slot].fd != -1 &&
+	    theirs->serves &&
+	    (!is_new || theirs->seen_config == h->w->slot->seen_config);
+}
+
 /* The worker with the fewest clients but us, those behind the last one first;
  * SHM_WORKERS_MAX: there is none. */
 static unsigned
-handover_choose(struct handover *h)
+handover_choose(struct handover *h, bool is_new)
 {
 	unsigned n = shm_n_slots(h->w->birth->shm), i, slot;
 	unsigned best = SHM_WORKERS_MAX;
@@ -76,8 +89,7 @@ handover_choose(struct handover *h)
 
 	for (i = 1; i <= n; i++) {
 		slot = (h->last + i) % n;
-		if (slot == h->w->birth->slot || h->ways[slot].fd == -1 ||
-		    !shm_slot(h->w->birth->shm, slot)->serves)
+		if (!handover_may_take(h, slot, is_new))
 			continue;
 		has = handover_n_clients(h, slot);
 		if (has < least) {
@@ -164,7 +176,7 @@ handover_give(struct handover *h, struct client *c)
 		.in_len = c->in.len, .out_len = (uint32_t)c->out.len,
 		.is_eof = c->eof
 	};
-	unsigned slot = handover_choose(h);
+	unsigned slot = handover_choose(h, false);
 	int fds[2] = { c->io.fd, -1 };
 	bool sent = false;
 
@@ -231,7 +243,7 @@ handover_pass_on(struct handover *h, const struct handover_message *msg,
     int fd)
 {
 	uint64_t ours = handover_n_clients(h, h->w->birth->slot) + 1;
-	unsigned slot = handover_choose(h);
+	unsigned slot = handover_choose(h, true);
 	uint64_t theirs;
 
 	if (slot == SHM_WORKERS_MAX)
@@ -246,7 +258,8 @@ handover_share(struct handover *h, struct service *svc, int fd)
 {
 	struct handover_message msg = { .is_new = true };
 
-	if (h->w->n_workers == 1 || h->w->draining)
+	/* Others may have no such service any more. */
+	if (h->w->n_workers == 1 || h->w->draining || svc->leave_us != 0)
 		return false;
 	handover_name(&msg, svc);
 	if (!handover_pass_on(h, &msg, fd))
@@ -290,7 +303,7 @@ static void
 handover_take(struct handover *h, struct handover_message *msg,
     const int *fds, size_t n_fds)
 {
-	struct service *svc = service_find(h->w, msg->service);
+	struct service *svc = service_find_any(h->w, msg->service);
 	struct client *c;
 
 	worker_count(h->w, COUNTER_CLIENTS_TAKEN, 1);
@@ -300,7 +313,7 @@ handover_take(struct handover *h, struct handover_message *msg,
 		worker_count(h->w, COUNTER_CLOSE_STOP, 1);
 		return;
 	}
-	if (msg->is_new && msg->hops++ < HANDOVER_HOPS &&
+	if (msg->is_new && svc->leave_us == 0 && msg->hops++ < HANDOVER_HOPS &&
 	    handover_pass_on(h, msg, fds[0])) {
 		(void)close(fds[0]);
 		return;
@@ -321,6 +334,10 @@ handover_take(struct handover *h, struct handover_message *msg,
 		client_close(c, COUNTER_CLOSE_MEMORY);
 	else
 		client_go_on(c);
+	/* We may be later than the one that had it: it must not wait here for
+	 * what nobody reads. */
+	if (svc->draining)
+		client_drain(c);
 }
 
 /* False: the inbox is empty. */

@@ -17,10 +17,6 @@ enum {
 /* How long to wait where there is no descriptor or memory for one more. */
 static const double listener_pause_s = 0.1;
 
-/* So long does one that is no more wanted accept those that were connecting
- * to it. */
-enum { LISTENER_LEAVE_US = 300000 };
-
 struct listener {
 	LIST_ENTRY(listener) link;
 	ev_io		 io;

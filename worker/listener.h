@@ -9,6 +9,10 @@
 
 #include "worker/core.h"
 
+/* So long does a socket that is no more wanted accept those that were
+ * connecting to it. */
+enum { LISTENER_LEAVE_US = 300000 };
+
 /* SLOT's sockets are the N of LISTENS, whose descriptors are taken over, and
  * no others; SERVICES are those that LISTENS speaks of.  What was accepted from
  * before goes on, what is new begins where START.  A socket that is no more

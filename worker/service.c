@@ -5,9 +5,14 @@
 
 #include "worker/client.h"
 #include "worker/extload.h"
+#include "worker/listener.h"
 #include "worker/pool.h"
 #include "worker/replica.h"
 #include "worker/route.h"
+
+/* A service that leaves has had all clients that it will get by then, and the
+ * last ones have had the time to ask something. */
+enum { SERVICE_SERVE_US = LISTENER_LEAVE_US + 200000 };
 
 struct conf *
 conf_new(struct config *cfg, unsigned *host_entry)
@@ -67,6 +72,18 @@ service_find(struct worker *w, const char *name)
 		    strcasecmp(w->services[i]->cfg->name, name) == 0)
 			return w->services[i];
 	return NULL;
+}
+
+struct service *
+service_find_any(struct worker *w, const char *name)
+{
+	struct service *svc = service_find(w, name);
+	size_t i;
+
+	for (i = 0; svc == NULL && i < w->n_services; i++)
+		if (strcasecmp(w->services[i]->cfg->name, name) == 0)
+			svc = w->services[i];
+	return svc;
 }
 
 static struct service *
@@ -137,9 +154,9 @@ service_leave(struct service *svc)
 {
 	if (svc->leave_us != 0)
 		return;
-	svc->leave_us = svc->w->now_us +
+	svc->drain_us = svc->w->now_us + SERVICE_SERVE_US;
+	svc->leave_us = svc->drain_us +
 	    (uint64_t)svc->conf->cfg->shutdown_timeout_ms * 1000 + 1;
-	svc->draining = true;
 	worker_sweep_later(svc->w);
 }
 
@@ -161,19 +178,15 @@ service_keep_leaving(struct worker *w, struct service **all, size_t n)
 	return total;
 }
 
-/* Clients whose service leaves finish; one whose lane is no more has another
- * when nothing of it is under way. */
+/* A client whose lane is no more has another when nothing of it is under
+ * way. */
 static void
 service_tell_clients(struct worker *w)
 {
-	struct client *c, *next;
+	struct client *c;
 
-	for (c = TAILQ_FIRST(&w->all_clients); c != NULL; c = next) {
-		next = TAILQ_NEXT(c, link);
+	TAILQ_FOREACH(c, &w->all_clients, link)
 		c->lane_gone = c->lane >= pool_n_lanes(c->svc->pool);
-		if (c->svc->leave_us != 0)
-			client_drain(c);
-	}
 }
 
 bool
@@ -222,10 +235,25 @@ service_close_clients(struct service *svc)
 	}
 }
 
+static void
+service_drain(struct service *svc)
+{
+	struct client *c;
+
+	svc->draining = true;
+	TAILQ_FOREACH(c, &svc->w->all_clients, link)
+		if (c->svc == svc)
+			client_drain(c);
+}
+
 /* True: SVC, which leaves, is gone. */
 static bool
 service_sweep_leaving(struct service *svc)
 {
+	if (svc->w->now_us < svc->drain_us)
+		return false;
+	if (!svc->draining)
+		service_drain(svc);
 	if (svc->w->now_us >= svc->leave_us)
 		service_close_clients(svc);
 	if (service_has_clients(svc))

@@ -3,8 +3,10 @@
  *
  * A reload is prepared beside what serves: the hosts that are new are
  * connected to first.  Then, between two turns, all services go by the new
- * configuration at once.  A service that the file has no more drains: its
- * clients are answered and closed, and it goes when nothing is under way.
+ * configuration at once.  A service that the file has no more serves on while
+ * clients may still come to its sockets, and a moment longer for those that
+ * came last; then it drains: its clients are answered and closed, and it goes
+ * when nothing is under way.
  */
 #ifndef WORKER_SERVICE_H
 #define WORKER_SERVICE_H
@@ -33,7 +35,9 @@ bool	 service_sweep(struct worker *w);
 /* Free all; no clients are left. */
 void	 service_free_all(struct worker *w);
 
-/* W's service NAME, in any case, that has not left; or NULL. */
+/* W's service NAME, in any case, that does not leave; or NULL. */
 struct service *service_find(struct worker *w, const char *name);
+/* The same, but one that leaves will do where there is no other. */
+struct service *service_find_any(struct worker *w, const char *name);
 
 #endif /* WORKER_SERVICE_H */
