@@ -14,7 +14,9 @@ import time
 import pytest
 
 from harness import (BUILD, Blackhole, Client, Closed, FakeBackend, Kvproxy,
-                     Load, Memcached, binary, free_port, is_refused, wait_for)
+                     Load, Memcached, free_port, freeze, is_refused, thaw,
+                     wait_for)
+from harness import binary
 from harness.net import HOST
 from harness.text import FAIL, hit
 
@@ -910,3 +912,308 @@ def test_an_address_moves_from_one_service_to_another(two):
                     ask_at((HOST, second), b"get who\r\n", hit(b"who", b"2"))
                 c.ask(b"get who\r\n", hit(b"who", b"1"))
                 d.ask(b"get who\r\n", hit(b"who", b"2"))
+
+
+#
+# From one worker to another.
+#
+
+
+def test_a_new_service_is_served_before_all_workers_know_it(memcached):
+    """A new client is passed on to none that does not."""
+    port = free_port()
+    with Kvproxy([memcached], workers=2) as kv, \
+            kv.client_on_each() as each, contextlib.ExitStack() as st:
+        kv.control(lambda c: None)
+        kv.ctl.close()
+        kv.ctl = each[0]
+        # So that there are fewer clients at the other one.
+        more = [kv.client() for _ in range(20)]
+        for c in more:
+            c.ask_line(b"version\r\n")
+        frozen = kv.slots()[1]["pid"]
+        freeze(frozen)
+        for c in more:
+            c.close()
+        try:
+            kv.change(more={"second": {"extension": "memcached.so",
+                                       "hosts": "group", "port": port}})
+            kv.hup()
+            wait_for(lambda: kv.slots()[0]["reloads"] == 1)
+            clients = [st.enter_context(Client(port)) for _ in range(40)]
+            for c in clients:
+                c.send(b"get k\r\n")
+            wait_for(lambda: kv.slots()[0]["requests"] >= 5)
+        finally:
+            thaw(frozen)
+        for c in clients:
+            c.expect(b"END\r\n")
+        kv.ctl = None
+        kv.wait_reloaded(1)
+
+
+def test_workers_get_two_of_eight_clients_each_at_most(memcached):
+    for _ in range(10):
+        with Kvproxy([memcached], workers=8) as kv, \
+                contextlib.ExitStack() as st:
+            for _ in range(7):
+                c = st.enter_context(kv.client())
+                c.ask(b"get k\r\n", b"END\r\n")
+            slots = kv.slots()	# on a connection of its own, the eighth
+            assert len(slots) == 8
+            n = [s["curr_connections"] for s in slots.values()]
+            assert sum(n) == 8 and max(n) <= 2, n
+
+
+SMALL = b"hello"
+LARGE = bytes(range(256)) * 3600	# 0.9 MB
+
+
+class Actor:
+    """A client in the middle of something, which it comes back to later.
+
+    BEGIN(client) and END(client) of each kind; between the two the client is
+    handed over.  NAME keeps their keys apart."""
+
+    def __init__(self, kv, name, begin, end, **kwargs):
+        self.name = name
+        self.client = kv.client(**kwargs)
+        self.begin = lambda: begin(self.client, name)
+        self.end = lambda: end(self.client, name)
+
+
+def store_line(key, value):
+    return b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value)
+
+
+def half(at):
+    """A text store that was sent up to AT, and then whole."""
+    def begin(c, name, value):
+        c.send(store_line(name, value)[:at])
+
+    def end(c, name, value):
+        c.send(store_line(name, value)[at:])
+        c.expect(b"STORED\r\n")
+        c.ask(b"get %s\r\n" % name, hit(name, value))
+    return begin, end
+
+
+def with_value(pair, value):
+    return (lambda c, name: pair[0](c, name, value),
+            lambda c, name: pair[1](c, name, value))
+
+
+def half_binary(at, value):
+    def begin(c, name):
+        c.send(binary.store("set", name, value, opaque=7)[:at])
+
+    def end(c, name):
+        c.send(binary.store("set", name, value, opaque=7)[at:] +
+               binary.request("get", name, opaque=8))
+        stored, got = binary.recv(c), binary.recv(c)
+        assert (stored.status, stored.opaque) == (0, 7)
+        assert (got.status, got.opaque, got.value) == (0, 8, value)
+    return begin, end
+
+
+def half_swallowed():
+    """A store that is too large, of which half has come."""
+    value = b"flush_all\r\n" * 150000
+    return (lambda c, name: c.send(store_line(name, value)[:800000]),
+            lambda c, name: (
+                c.send(store_line(name, value)[800000:]),
+                c.expect(b"SERVER_ERROR object too large for cache\r\n"),
+                c.ask(b"get %s\r\n" % name, b"END\r\n")))
+
+
+def half_multiget(n=2000):
+    line = b"get " + b" ".join(b"none%d" % i for i in range(n)) + b"\r\n"
+    return (lambda c, name: c.send(line[:9000]),
+            lambda c, name: c.ask(line[9000:], b"END\r\n"))
+
+
+def unread(value, n):
+    """Answers of which nothing is read for long."""
+    def begin(c, name):
+        c.ask(store_line(name, value), b"STORED\r\n")
+        c.send(b"get %s\r\n" % name * n)
+
+    def end(c, name):
+        c.expect(hit(name, value) * n)
+        c.ask(b"delete %s\r\n" % name, b"DELETED\r\n")
+    return begin, end
+
+
+def pipelined(n):
+    def begin(c, name):
+        c.send(b"".join(store_line(name, b"%d" % i) + b"get %s\r\n" % name
+                        for i in range(n)))
+
+    def end(c, name):
+        c.expect(b"".join(b"STORED\r\n" + hit(name, b"%d" % i)
+                          for i in range(n)))
+    return begin, end
+
+
+def meta():
+    return (lambda c, name: c.ask(b"ms %s 2 Oa c\r\nhi\r\nmg %s v" % (
+                name, name), b"")
+            or c.expect(b"HD Oa c") or c.recv_line(),
+            lambda c, name: c.ask(b" k Ob\r\n", b"VA 2 k%s Ob\r\nhi\r\n" %
+                                  name))
+
+
+def noreply():
+    return (lambda c, name: c.send(b"set %s 0 0 1 noreply\r\n1\r\nse" % name),
+            lambda c, name: c.ask(b"t %s 0 0 1 noreply\r\n2\r\nget %s\r\n" % (
+                name, name), hit(name, b"2")))
+
+
+ACTORS = {
+    "half a line": with_value(half(9), SMALL),
+    "a line without LF": with_value(half(-6 - len(SMALL) + 1), SMALL),
+    "half a value": with_value(half(15), SMALL),
+    "a value without its end": with_value(half(-1), SMALL),
+    "half a large value": with_value(half(500000), LARGE),
+    "a large value without its end": with_value(half(-1), LARGE),
+    "half a binary header": half_binary(11, SMALL),
+    "half a binary value": half_binary(400000, LARGE),
+    "half of what is swallowed": half_swallowed(),
+    "half a multiget": half_multiget(),
+    "unread large answers": unread(LARGE, 5),
+    "unread small answers": unread(b"x" * 100, 60000),
+    "a pipeline": pipelined(3000),
+    "meta": meta(),
+    "noreply": noreply(),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ACTORS))
+def test_P11_clients_go_on_with_another_worker(memcached, kind):
+    """Four workers become two, and four again, and so on."""
+    begin, end = ACTORS[kind]
+    kwargs = {"rcvbuf": 4096} if kind.startswith("unread") else {}
+    with Kvproxy([memcached], workers=4) as kv:
+        actors = [Actor(kv, b"a%d" % i, begin, end, **kwargs)
+                  for i in range(6)]
+        for turn, n in enumerate((2, 4, 1)):
+            given = kv.stat("clients_given")
+            for a in actors:
+                a.begin()
+            kv.reload(workers=n)
+            if n < 4:
+                assert kv.stat("clients_given") > given
+            for a in actors:
+                a.end()
+        stats = kv.stats()
+        assert stats["total_connections"] == len(actors) + 1
+        assert stats["curr_connections"] == len(actors) + 1
+        assert stats["bad_requests"] == 0 or kind == "half of what is " \
+            "swallowed"
+        for a in actors:
+            a.client.close()
+        wait_for(lambda: kv.stat("curr_connections") == 1)
+        assert kv.stat("close_client") == len(actors)
+
+
+def test_P11_a_request_in_flight_is_answered_before_its_client_goes():
+    with Gate() as gate, Kvproxy([gate], workers=4) as kv, \
+            contextlib.ExitStack() as st:
+        clients = [st.enter_context(kv.client()) for _ in range(12)]
+        for i, c in enumerate(clients):
+            c.send(b"set k%d 0 0 1\r\n1\r\nget k%d\r\nget" % (i, i))
+        wait_for(lambda: kv.backend(gate, "requests") == 24)
+        kv.change(workers=1)
+        kv.hup()
+        wait_for(lambda: kv.stat("reloads") == 1)
+        gate.gate.set()
+        for i, c in enumerate(clients):
+            c.expect(b"STORED\r\n" + hit(b"k%d" % i, b"1"))
+        kv.wait_reloaded(1)
+        for i, c in enumerate(clients):
+            c.ask(b" k%d\r\n" % i, hit(b"k%d" % i, b"1"))
+        assert kv.stat("curr_connections") == 13
+
+
+@pytest.mark.parametrize("value, n", [(b"v", 3), (LARGE, 6)],
+                         ids=["small", "unread"])
+def test_P11_a_half_closed_client_gets_all_its_answers(memcached, value, n):
+    with Kvproxy([memcached], workers=4) as kv, contextlib.ExitStack() as st:
+        clients = [st.enter_context(kv.client(rcvbuf=4096))
+                   for _ in range(12)]
+        clients[0].ask(store_line(b"k", value), b"STORED\r\n")
+        for c in clients:
+            c.send(b"get k\r\n" * n)
+            c.shut_write()
+        kv.reload(workers=1)
+        for c in clients:
+            assert c.eof() == hit(b"k", value) * n
+        wait_for(lambda: kv.stat("curr_connections") == 1)
+        assert kv.stat("close_stop") == kv.stat("close_error") == 0
+
+
+def test_P11_half_closed_in_flight(memcached):
+    with Gate() as gate, Kvproxy([gate], workers=4) as kv, \
+            contextlib.ExitStack() as st:
+        clients = [st.enter_context(kv.client()) for _ in range(12)]
+        for c in clients:
+            c.send(b"get k\r\nget k\r\nge")
+            c.shut_write()
+        wait_for(lambda: kv.backend(gate, "requests") == 24)
+        kv.change(workers=1)
+        kv.hup()
+        wait_for(lambda: kv.stat("reloads") == 1)
+        gate.gate.set()
+        for c in clients:
+            assert c.eof() == b"END\r\nEND\r\n"
+        kv.wait_reloaded(1)
+
+
+def test_a_binary_client_stays_one(memcached):
+    """Text that it sends after that is as wrong as before."""
+    with Kvproxy([memcached], workers=4) as kv, contextlib.ExitStack() as st:
+        clients = [st.enter_context(kv.client()) for _ in range(8)]
+        for c in clients:
+            c.send(binary.request("noop"))
+            assert binary.recv(c).status == 0
+        kv.reload(workers=1)
+        for c in clients:
+            c.send(binary.request("noop", opaque=5) + b"get k\r\n" + b"x" * 24)
+            assert binary.recv(c).opaque == 5
+            assert c.eof() == b""
+
+
+def test_P11_pinned_dialects_go_along(memcached):
+    with Kvproxy([memcached], workers=4, service={"client_proto": "binary"}) \
+            as kv, contextlib.ExitStack() as st:
+        clients = [st.enter_context(kv.client()) for _ in range(8)]
+        for c in clients:
+            c.send(binary.store("set", b"k", b"v")[:30])
+        kv.reload(workers=2)
+        for c in clients:
+            c.send(binary.store("set", b"k", b"v")[30:])
+            assert binary.recv(c).status == 0
+
+
+def test_a_worker_is_killed_while_clients_are_on_their_way_to_it(memcached):
+    """It has not taken them out of its inbox, so they are not lost with
+    it."""
+    with Kvproxy([memcached], workers=2) as kv, kv.client_on_each() as each, \
+            contextlib.ExitStack() as st:
+        kv.lose_workers = True
+        slots = kv.slots()
+        freeze(slots[0]["pid"])
+        # Of slot 1, which gives its clients away.
+        kv.ctl.close()
+        kv.ctl = None
+        c = each[1]
+        c.send(b"set k 0 0 1\r")
+        kv.change(workers=1)
+        kv.hup()
+        wait_for(lambda: not os.path.exists("/proc/%d" % slots[1]["pid"]) or
+                 "worker 1 has stopped" in kv.logged())
+        os.kill(slots[0]["pid"], signal.SIGKILL)
+        thaw(slots[0]["pid"])
+        c.ask(b"\n1\r\nget k\r\n", b"STORED\r\n" + hit(b"k", b"1"))
+        with pytest.raises((Closed, ConnectionError)):
+            each[0].ask(b"get k\r\n", hit(b"k", b"1"))
