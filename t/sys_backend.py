@@ -385,7 +385,7 @@ def test_E10_replies_are_read_while_a_write_is_stuck(dialect):
 # Time
 
 
-def test_a_timeout_is_answered_and_the_late_reply_swallowed(fake):
+def test_E9_a_timeout_is_answered_and_the_late_reply_swallowed(fake):
     gate = threading.Event()
 
     def late(conn, req):

@@ -396,7 +396,7 @@ def test_the_port_can_be_used_again_at_once(memcached):
 # A second one
 
 
-def test_a_second_start_is_refused_and_names_the_first(memcached):
+def test_P4_a_second_start_is_refused_and_names_the_first(memcached):
     with Kvproxy([memcached]) as kv, kv.client() as c:
         c.ask(b"get k\r\n", b"END\r\n")
         for args in ([], ["-d"]):
@@ -408,7 +408,7 @@ def test_a_second_start_is_refused_and_names_the_first(memcached):
             assert int(f.read()) == kv.pid
 
 
-def test_a_second_start_with_another_pid_file_is_refused(memcached):
+def test_P4_a_second_start_with_another_pid_file_is_refused(memcached):
     """SO_REUSEPORT would let both have the port."""
     with Kvproxy([memcached]) as kv, kv.client() as c:
         other = Kvproxy([memcached], port=kv.port)
@@ -424,7 +424,8 @@ def test_a_second_start_with_another_pid_file_is_refused(memcached):
         assert kv.all_workers() == kv.first_workers
 
 
-def test_a_start_leaves_alone_the_segment_of_who_lost_its_pid_file(memcached):
+def test_P4_a_start_leaves_alone_the_segment_of_who_lost_its_pid_file(
+        memcached):
     with Kvproxy([memcached]) as kv:
         os.remove(kv.pid_file)
         other = Kvproxy([memcached], core={"pid_file": kv.pid_file})

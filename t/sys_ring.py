@@ -176,7 +176,7 @@ def test_libmemcacheds_own_default_is_modula_with_one_at_a_time(servers,
 
 @pytest.mark.parametrize("name", [pool(d, h) for d, h in WAYS] +
                          ["named-ketama", "named-modula"])
-def test_twemproxy_and_kvproxy_agree(servers, twemproxy, proxy, name):
+def test_F11_twemproxy_and_kvproxy_agree(servers, twemproxy, proxy, name):
     items = make_items("twemproxy-" + name, 300)
     back = make_items("twemproxy-back-" + name, 100)
     before = n_items(servers)

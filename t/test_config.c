@@ -287,6 +287,7 @@ config_loads_the_sample_of_the_original(void **state)
 	config_free(&cfg);
 }
 
+/* Row F2. */
 static void
 config_refuses_what_is_no_file_to_read(void **state)
 {
@@ -317,6 +318,7 @@ config_refuses_what_is_no_file_to_read(void **state)
 	    ": no service: no section has extension=");
 }
 
+/* Row F2. */
 static void
 config_refuses_an_unreadable_file(void **state)
 {
@@ -340,6 +342,7 @@ config_refuses_an_unreadable_file(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* Row F1. */
 static void
 config_refuses_a_line_that_is_no_line(void **state)
 {
@@ -409,6 +412,7 @@ config_takes_lines_of_1000_bytes_and_no_more(void **state)
 	config_free(&cfg);
 }
 
+/* Row F7. */
 static void
 config_names_line_section_and_key_of_a_bad_value(void **state)
 {
@@ -497,6 +501,7 @@ config_names_line_section_and_key_of_a_bad_value(void **state)
 	check_refusals(table, ARRAY_LEN(table));
 }
 
+/* Row F7. */
 static void
 config_refuses_what_it_does_not_know(void **state)
 {
@@ -560,6 +565,7 @@ config_core_is_read_from_a_file_that_is_wrong(void **state)
 #undef PID
 }
 
+/* Row F4. */
 static void
 config_refuses_what_stands_twice(void **state)
 {
@@ -685,6 +691,7 @@ config_takes_a_hash_that_can_work(void **state)
 	config_free(&cfg);
 }
 
+/* Rows F5, F6. */
 static void
 config_refuses_bad_hosts(void **state)
 {
@@ -810,7 +817,7 @@ config_is_not_caught_by_the_traps_of_iniparser(void **state)
 	    "hosts_backup=\n"
 	    "motto=a=b\n"
 	    "[mIXED] # x\n"
-	    "[::1]:11211 = \"3:50\" ; see [x]\n"
+	    "[2001:db8::1]:11211 = \"3:50\" ; see [x]\n"
 	    "/var/run/Mem.sock= 2 : 1 : Node ; \\\n"
 	    "Localhost:11211='1:0'");
 	const struct config_service *s;
@@ -833,10 +840,52 @@ config_is_not_caught_by_the_traps_of_iniparser(void **state)
 	assert_int_equal(s->hosts->hosts[0].weight, 0);
 	assert_int_equal(s->hosts->hosts[0].line, 15);
 	assert_string_equal(s->hosts->hosts[1].name, "/var/run/Mem.sock");
+	assert_int_equal(s->hosts->hosts[1].line, 14);
 	assert_string_equal(s->hosts->hosts[1].node, "Node");
-	assert_string_equal(s->hosts->hosts[2].name, "[::1]:11211");
+	assert_string_equal(s->hosts->hosts[2].name, "[2001:db8::1]:11211");
+	assert_int_equal(s->hosts->hosts[2].line, 13);
+	assert_int_equal(s->hosts->hosts[2].weight, 50);
 	assert_null(s->hosts->hosts[2].node);
 	config_free(&cfg);
+}
+
+/* What is wrong behind each of them is found in its own line. */
+static void
+config_counts_lines_past_the_traps_of_iniparser(void **state)
+{
+#define PORT	"port: \"x\" is not a whole number from 1 to 65535"
+	static const struct refusal table[] = {
+		{ "\xef\xbb\xbf[kvproxy]\nport=x\n" REST,
+		    ":2: [kvproxy] " PORT },
+		{ "\xef\xbb\xbfport=1\n" REST,
+		    ":1: a key before any section" },
+		{ "[kvproxy]\n; a comment that ends in \\\nport=x\n" REST,
+		    ":3: [kvproxy] " PORT },
+		{ "[kvproxy]\n# \\\n# \\\n\n  # \\\nport=x\n" REST,
+		    ":6: [kvproxy] " PORT },
+		{ "[kvproxy]\nbacklog=5 ; \\\nport=x\n" REST,
+		    ":3: [kvproxy] " PORT },
+		{ "[kvproxy] # \\\r\nport=x\r\n" REST,
+		    ":2: [kvproxy] " PORT },
+		{ SERVICE "sync_str=#\nport=x\n" GROUP,
+		    ":5: [s] " PORT },
+		{ "[kvproxy]\nPort=1\npORT=2\n" REST,
+		    ":3: [kvproxy] pORT: stands in line 2 already" },
+		{ SERVICE "[g]\n[2001:db8::1]:11211 = \"3:50\" ; see [x]\n"
+		    "[2001:db8::1]:11212 = \"3:50\"\n",
+		    ":6: [g] [2001:db8::1]:11212: this id stands in line 5 "
+		    "already" },
+		{ SERVICE "[g]\n/var/run/Mem.sock=\"1:x\" ; see [x]\n",
+		    ":5: [g] /var/run/Mem.sock: " WEIGHT },
+		{ SERVICE "listen=*:1 ; see [x] \\\nport=x\n" GROUP,
+		    ":5: [s] " PORT },
+		{ SERVICE "Listen=*:1\nlisten=*:2\n" GROUP,
+		    ":5: [s] listen: stands in line 4 already" },
+	};
+#undef PORT
+
+	(void)state;
+	check_refusals(table, ARRAY_LEN(table));
 }
 
 static void
@@ -1111,6 +1160,7 @@ config_listens_on_the_port_or_on_what_listen_says(void **state)
 	config_free(&cfg);
 }
 
+/* Row F4. */
 static void
 config_refuses_what_cannot_be_listened_on(void **state)
 {
@@ -1257,6 +1307,7 @@ main(void)
 		CONFIG_TEST(config_refuses_bad_hosts),
 		CONFIG_TEST(config_refuses_a_name_that_does_not_resolve),
 		CONFIG_TEST(config_is_not_caught_by_the_traps_of_iniparser),
+		CONFIG_TEST(config_counts_lines_past_the_traps_of_iniparser),
 		CONFIG_TEST(config_reads_values_with_and_without_quotes),
 		CONFIG_TEST(config_reads_numbers_in_their_units),
 		CONFIG_TEST(config_takes_options_of_services_from_the_core),

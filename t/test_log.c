@@ -193,6 +193,7 @@ log_stays_where_it_was_when_the_new_file_fails(void **state)
 	assert_string_equal(only_text("warn"), "still here");
 }
 
+/* Row P14. */
 static void
 log_drops_and_counts_when_the_disk_is_full(void **state)
 {
@@ -229,6 +230,7 @@ log_ends_a_torn_line_before_the_next(void **state)
 	assert_non_null(strstr(text + 31, " warn: whole\n"));
 }
 
+/* Row P14. */
 static void
 log_never_waits_for_the_reader_of_a_fifo(void **state)
 {

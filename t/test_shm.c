@@ -330,6 +330,7 @@ put_damaged(size_t len, off_t size, size_t at)
 	close(fd);
 }
 
+/* Row P9. */
 static void
 shm_reader_refuses_what_is_damaged(void **state)
 {
@@ -359,6 +360,7 @@ shm_reader_refuses_what_is_damaged(void **state)
 	}
 }
 
+/* Row P9. */
 static void
 shm_refuses_what_another_user_made(void **state)
 {
@@ -399,6 +401,7 @@ try_as_nobody(void)
 	return 0;
 }
 
+/* Row P9. */
 static void
 shm_refuses_roots_segment_as_another_user(void **state)
 {
