@@ -36,7 +36,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define KVP_ABI		3	/* changes when anything below does */
+#define KVP_ABI		4	/* changes when anything below does */
 #define KVP_ROOM	1024	/* least room of a function that writes */
 #define KVP_KEY_MAX	1024	/* longest key the core carries */
 #define KVP_NOTE_MAX	1024	/* longest note the core carries */
@@ -65,7 +65,8 @@ enum kvp_class {
 enum kvp_local {
 	KVP_LOCAL_ANSWER,	/* render alone, without a reply, answers */
 	KVP_LOCAL_STATUS,	/* the core's status block, through admin */
-	KVP_LOCAL_STATS		/* the core's statistics named by the note */
+	KVP_LOCAL_STATS,	/* the core's statistics named by the note */
+	KVP_LOCAL_RESET		/* these begin anew; admin ends the answer */
 };
 
 /* kvp_cmd.flags */

@@ -45,6 +45,7 @@ reload_publish(struct master *m)
 	    m->health == NULL ? 0 : reload_now_us());
 	m->common.cfg = cfg;
 	m->common.n_entries = m->places.n;
+	facts->n_entries = m->places.n;
 	facts->recv_timeout_ms = (uint32_t)cfg->services[0].recv_timeout_ms;
 	facts->reloads = m->n_reloads;
 }

@@ -38,7 +38,7 @@ X(worker_buffer, "worker_buffer", MB, "1024", 1, 1048576, NULL, NOW, \
     "MiB in a worker's buffers above which clients that do not read pause") \
 X(metrics, "metrics", STR, NULL, 1, 128, NULL, LATER, \
     "address:port of the metrics page") \
-X(slow_ms, "slow_ms", INT, "0", 0, 3600000, NULL, LATER, \
+X(slow_ms, "slow_ms", INT, "0", 0, 3600000, NULL, NOW, \
     "requests slower than this many milliseconds are logged, 0: none")
 
 #define CONFIG_SERVICE(X) \

@@ -41,6 +41,7 @@ X(STAND_INS, "stand_ins", TOTAL, \
     "keys that went to a stand-in, for their host was out") \
 X(REJOIN_MISSES, "rejoin_misses", TOTAL, \
     "keys of hosts about to be emptied given as misses") \
+X(SLOW, "slow_requests", TOTAL, "requests slower than slow_ms") \
 X(RETRIES, "retries", TOTAL, "reads tried once more") \
 X(MOVED, "moved", TOTAL, "unsent legs moved to a new connection") \
 X(LATE_REPLIES, "late_replies", TOTAL, \

@@ -37,12 +37,21 @@ hist_look(struct hist_view *view, const struct hist *h)
 }
 
 void
-hist_since(struct hist_view *view, const struct hist_view *base)
+hist_since(struct hist_view *view, const struct hist *base)
 {
-	for (unsigned i = 0; i < HIST_BUCKETS; i++)
-		view->n[i] -= MIN(view->n[i], base->n[i]);
-	view->total -= MIN(view->total, base->total);
-	view->sum_us -= MIN(view->sum_us, base->sum_us);
+	uint64_t most = 0, n;
+
+	view->total = 0;
+	for (unsigned i = 0; i < HIST_BUCKETS; i++) {
+		n = counter_get(&base->n[i]);
+		view->n[i] -= MIN(view->n[i], n);
+		view->total += view->n[i];
+		if (view->n[i] > 0)
+			most = hist_until_us(i) - 1;
+	}
+	n = counter_get(&base->sum_us);
+	view->sum_us -= MIN(view->sum_us, n);
+	view->max_us = MIN(view->max_us, most);
 }
 
 /* What is in a bucket is taken to lie evenly in it. */

@@ -63,8 +63,9 @@ uint64_t hist_until_us(unsigned bucket);
 
 /* Add H to VIEW, which is zeroed at first. */
 void	 hist_look(struct hist_view *view, const struct hist *h);
-/* Take BASE, an earlier view, off VIEW; max_us stays. */
-void	 hist_since(struct hist_view *view, const struct hist_view *base);
+/* Take BASE, what was counted earlier, off VIEW; max_us is then the end of the
+ * last bucket that has something, at most. */
+void	 hist_since(struct hist_view *view, const struct hist *base);
 /* The time that the share P (0 to 1) of all took at most, in microseconds; 0
  * where there is nothing. */
 double	 hist_quantile(const struct hist_view *view, double p);

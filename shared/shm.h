@@ -51,6 +51,42 @@ enum shm_latency {
 
 extern const char *const shm_latency_names[SHM_LATENCY_N];
 
+#define SHM_SLOW_N	64	/* requests that are remembered */
+#define SHM_SLOW_KEY	64	/* bytes of a key, a multiple of 8 */
+
+/* A request that took long.  SEQ is odd while it is being written. */
+struct shm_slow {
+	_Atomic uint64_t seq;
+	_Atomic uint64_t at_ms;		/* when it ended, by the clock */
+	_Atomic uint64_t total_us;
+	_Atomic uint64_t queued_us;	/* of these, before it was sent */
+	_Atomic uint32_t host;		/* entry */
+	_Atomic uint16_t what;		/* enum shm_latency */
+	_Atomic uint16_t is_failed;	/* no answer came */
+	_Atomic uint64_t key_len;	/* before it was cut */
+	_Atomic uint64_t key[SHM_SLOW_KEY / 8];
+};
+
+/* The same in a reader's hands. */
+struct shm_slow_view {
+	uint64_t	 at_ms, total_us, queued_us;
+	unsigned	 host;
+	enum shm_latency what;
+	bool		 is_failed;
+	size_t		 key_len;	/* at most SHM_SLOW_KEY is there */
+	unsigned char	 key[SHM_SLOW_KEY];
+};
+
+/* What is taken off what `stats` shows, since somebody has said reset. */
+struct shm_base {
+	_Atomic uint64_t at_us;		/* monotonic; 0: never */
+	_Atomic uint32_t n_hosts;	/* entries below; no others are here */
+	counter_cell	 counter[COUNTER_N];
+	struct hist	 latency[SHM_LATENCY_N];
+	counter_cell	 host[SHM_HOSTS_MAX][HOST_N];
+	struct hist	 host_latency[SHM_HOSTS_MAX];
+};
+
 /* One worker's, in the worker's hand; what stands before the heartbeat is in
  * the master's. */
 struct shm_slot {
@@ -63,9 +99,12 @@ struct shm_slot {
 	_Atomic uint64_t seen_config;	/* the reload that it goes by */
 	counter_cell	 counter[COUNTER_N] __attribute__((aligned(64)));
 	struct hist	 latency[SHM_LATENCY_N];
+	_Atomic uint64_t n_slow;	/* ever; the last ones are there */
+	struct shm_slow	 slow[SHM_SLOW_N];
 	counter_cell	 host[SHM_HOSTS_MAX][HOST_N]
 			    __attribute__((aligned(64)));
 	struct hist	 host_latency[SHM_HOSTS_MAX];
+	struct shm_base	 base;		/* of whom was told to reset last */
 };
 
 struct shm;
@@ -77,6 +116,7 @@ struct shm_facts {
 	uint64_t	 started_ms;	/* monotonic */
 	_Atomic uint32_t recv_timeout_ms;
 	_Atomic uint32_t n_hosts;	/* in use: see shm_list_host */
+	_Atomic uint32_t n_entries;	/* of the hosts table, ever used */
 	_Atomic uint64_t reloads;	/* that are in force */
 	_Atomic uint64_t reload_errors;	/* files that were refused */
 	_Atomic uint64_t last_reload_ms; /* monotonic, of either; 0: none */
@@ -142,6 +182,17 @@ void	 shm_look_latency(struct shm *shm, enum shm_latency what,
 	    struct hist_view *view);
 void	 shm_look_host_latency(struct shm *shm, unsigned host,
 	    struct hist_view *view);
+/* SLOT's worker was told to reset: from now on shm_base is what is counted now.
+ * False with errno: /dev/shm is full. */
+bool	 shm_reset(struct shm *shm, unsigned slot, uint64_t now_us) MUST_CHECK;
+/* The newest reset's; NULL: there was none. */
+const struct shm_base *shm_base(struct shm *shm);
+/* A worker's: V, of which key has V->key_len bytes or SHM_SLOW_KEY, is
+ * SLOT's newest slow request. */
+void	 shm_add_slow(struct shm_slot *slot, const struct shm_slow_view *v);
+/* The newest ones of all slots to VIEWS (SHM_SLOW_N), newest first; how
+ * many. */
+unsigned shm_look_slow(struct shm *shm, struct shm_slow_view *views);
 /* Legs to HOST failed in a row: those of workers whose last failure is no
  * older than the last good reply in any of them. */
 uint64_t shm_host_continuous(struct shm *shm, unsigned host);

@@ -397,13 +397,16 @@ fuzz_answer_local(struct fuzz_talk *t, const struct kvp_request *req,
 	const struct kvp_slice long_name = { letters, sizeof(letters) };
 	struct kvp_cmd cmd = req->cmd;
 
-	FUZZ_CHECK(cmd.local <= KVP_LOCAL_STATS);
+	FUZZ_CHECK(cmd.local <= KVP_LOCAL_RESET);
 	switch ((enum kvp_local)cmd.local) {
 	case KVP_LOCAL_ANSWER:
 		fuzz_render(t, &cmd, NULL, req->note, NULL, KVP_PART_ONLY);
 		break;
 	case KVP_LOCAL_STATUS:
 		fuzz_admin(t, req, fuzz_no_slice, block);
+		fuzz_admin(t, req, fuzz_no_slice, fuzz_no_slice);
+		break;
+	case KVP_LOCAL_RESET:
 		fuzz_admin(t, req, fuzz_no_slice, fuzz_no_slice);
 		break;
 	case KVP_LOCAL_STATS:

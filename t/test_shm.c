@@ -547,7 +547,7 @@ shm_says_when_dev_shm_is_full(void **state)
 	struct shm *shm;
 
 	(void)state;
-	shm_room = 8 * 1024 * 1024;
+	shm_room = 64 * 1024 * 1024;
 	shm = shm_create(pid_file, err, sizeof(err));
 	assert_non_null(shm);
 	while (i < SHM_WORKERS_MAX && shm_reserve(shm, i, SHM_HOSTS_MAX))

@@ -695,6 +695,7 @@ backend_flush(struct backend *b)
 	}
 	res = io_send(b->io.fd, &b->w->bufs, &b->out, &n);
 	b->sent += n;
+	legs_note_sent(b);
 	counter_add(backend_count(b, HOST_BYTES_WRITTEN), n);
 	if (res == IO_FAILED) {
 		/* It may have said why; if not, the receive finds the end. */

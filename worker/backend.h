@@ -46,6 +46,7 @@ struct backend {
 	unsigned	 n_legs;
 	unsigned	 n_copies;	/* of these */
 	struct leg_queue waiting;	/* copies not in it yet, replica.c's */
+	struct leg	*unsent;	/* the first that is not sent wholly */
 	struct leg	*due;		/* the first that somebody waits for */
 	uint64_t	 copy_due_us;	/* no awaited copy is due before; 0:
 					 * there is none */

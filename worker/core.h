@@ -93,6 +93,8 @@ struct worker {
 	struct client_list lingering;	/* in order of their deadlines */
 	struct client_list waiting;	/* for others' requests to be whole */
 	size_t		 arriving;	/* bytes that large requests have */
+	uint64_t	 slow_second;	/* slow.c's, and how many in it */
+	unsigned	 slow_n;
 	uint64_t	 next_client_id;
 	uint64_t	 write_mark;	/* see client.wrote_mark */
 	unsigned	 backends_unsettled;	/* not yet up or down */

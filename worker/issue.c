@@ -255,6 +255,9 @@ issue_local(struct request *req)
 	case KVP_LOCAL_STATS:
 		status_answer_stats(req);
 		break;
+	case KVP_LOCAL_RESET:
+		status_answer_reset(req);
+		break;
 	default:
 		answer_render(req, order_chain(req), NULL, NULL,
 		    KVP_PART_ONLY, NULL);

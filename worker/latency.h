@@ -11,19 +11,27 @@
 #include "worker/backend.h"
 #include "worker/request.h"
 
+static inline enum shm_latency
+latency_class(const struct request *req)
+{
+	if (req->cmd.class == KVP_WRITE)
+		return SHM_LATENCY_WRITE;
+	if (req->cmd.class == KVP_EVERY)
+		return SHM_LATENCY_EVERY;
+	return req->cmd.flags & KVP_CMD_MANY ? SHM_LATENCY_MULTI :
+	    SHM_LATENCY_READ;
+}
+
 /* REQ's client has its answer. */
 static inline void
 latency_note_request(const struct request *req)
 {
 #ifdef KVP_LATENCY
 	struct worker *w = req->svc->w;
-	unsigned class = req->cmd.class == KVP_WRITE ? SHM_LATENCY_WRITE :
-	    req->cmd.class == KVP_EVERY ? SHM_LATENCY_EVERY :
-	    req->cmd.flags & KVP_CMD_MANY ? SHM_LATENCY_MULTI :
-	    SHM_LATENCY_READ;
 
 	if (req->cmd.class != KVP_LOCAL)
-		hist_add(&w->slot->latency[class], w->now_us - req->begun_us);
+		hist_add(&w->slot->latency[latency_class(req)],
+		    w->now_us - req->begun_us);
 #else
 	(void)req;
 #endif

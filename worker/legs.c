@@ -34,6 +34,18 @@ legs_note_copy_due(struct backend *b, const struct leg *leg)
 }
 
 void
+legs_note_sent(struct backend *b)
+{
+	struct leg *leg = b->unsent;
+
+	while (leg != NULL && leg->start + leg->size <= b->sent) {
+		leg->sent_us = b->w->now_us;
+		leg = TAILQ_NEXT(leg, next);
+	}
+	b->unsent = leg;
+}
+
+void
 legs_expire_copies(struct backend *b)
 {
 	uint64_t timeout = backend_recv_timeout_us(b);
@@ -61,6 +73,8 @@ legs_append(struct backend *b, struct leg *leg)
 	TAILQ_INSERT_TAIL(&b->legs, leg, next);
 	b->n_legs++;
 	b->n_copies += leg_is_copy(leg);
+	if (b->unsent == NULL)
+		b->unsent = leg;
 	if (!leg_is_due(leg))
 		return;
 	if (b->due == NULL)
@@ -78,6 +92,8 @@ legs_take(struct backend *b)
 		return NULL;
 	if (b->due == leg)
 		legs_next_due(b);
+	if (b->unsent == leg)
+		b->unsent = TAILQ_NEXT(leg, next);
 	TAILQ_REMOVE(&b->legs, leg, next);
 	b->n_legs--;
 	b->n_copies -= leg_is_copy(leg);
@@ -157,7 +173,7 @@ legs_clear(struct backend *b)
 {
 	TAILQ_INIT(&b->legs);
 	b->n_legs = b->n_copies = 0;
-	b->due = NULL;
+	b->due = b->unsent = NULL;
 	b->copy_due_us = 0;
 	b->queued = b->sent = 0;
 	chain_clear(&b->w->bufs, &b->out);

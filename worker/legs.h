@@ -20,6 +20,9 @@ struct leg *legs_take(struct backend *b);
 /* b->due has been dealt with: on to the next one that somebody waits for. */
 void	 legs_next_due(struct backend *b);
 
+/* More of b->out was sent: note when, of the legs that are gone out wholly. */
+void	 legs_note_sent(struct backend *b);
+
 /* Tell those who wait for copies among b->legs whose time is over. */
 void	 legs_expire_copies(struct backend *b);
 

@@ -7,6 +7,7 @@
 #include "worker/latency.h"
 #include "worker/order.h"
 #include "worker/replica.h"
+#include "worker/slow.h"
 
 /* What may wait for a client at the very most, in client_buffers. */
 enum { REPLY_UNREAD_MAX = 64 };
@@ -187,8 +188,10 @@ reply_arrived(struct backend *b, struct leg **legp,
 		return;
 	}
 	reply_count(b->w, b, leg, r);
-	if (!leg->abandoned)
+	if (!leg->abandoned) {
 		latency_note_leg(b, leg);
+		slow_look(b, leg, false);
+	}
 	verdict = reply_replicate(b, leg, r);
 	if (!leg->abandoned && order_end_part(leg->req, r->body.len)) {
 		if (UNLIKELY(verdict == REPLICA_WAIT))
@@ -212,6 +215,7 @@ reply_failed(struct backend *b, struct leg *leg, enum kvp_fail why)
 	if (leg->was_sent)
 		reply_replicate(b, leg, NULL);
 	leg->abandoned = true;
+	slow_look(b, leg, true);
 	order_part_failed(leg->req, leg->index, &key, b->host, why);
 }
 

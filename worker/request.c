@@ -97,6 +97,7 @@ request_new_leg(struct request *req, uint32_t index, struct kvp_slice key)
 	leg->req = req;
 	leg->index = index;
 	leg->queued_us = w->now_us;
+	leg->sent_us = 0;
 	leg->key_len = (uint16_t)key.len;
 	leg->large = large;
 	leg->abandoned = false;

@@ -18,6 +18,7 @@ struct leg {
 	struct request	*req;
 	uint64_t	 start;		/* its first byte in what is sent */
 	uint64_t	 queued_us;
+	uint64_t	 sent_us;	/* its last byte was; 0: it was not */
 	uint32_t	 size;		/* bytes */
 	uint32_t	 index;		/* of its key in the command */
 	uint32_t	 opaque;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "shared/log.h"
 #include "worker/answer.h"
 #include "worker/client.h"
 
@@ -116,6 +117,42 @@ status_stat(struct request *req, const char *name, const char *fmt, ...)
 		    MIN((size_t)n, sizeof(value) - 1));
 }
 
+/* N of a total, less BASE of it when the statistics were reset last; a gauge
+ * stays. */
+static uint64_t
+status_since(enum counter_kind kind, uint64_t n, const counter_cell *base)
+{
+	uint64_t before;
+
+	if (kind != COUNTER_TOTAL || base == NULL)
+		return n;
+	before = counter_get(base);
+	return n - MIN(n, before);
+}
+
+static uint64_t
+status_total(struct shm *shm, enum counter c)
+{
+	const struct shm_base *base = shm_base(shm);
+
+	if (c == COUNTER_COPIES_LAG_MS)
+		return shm_max(shm, c);
+	return status_since(counters_worker[c].kind, shm_sum(shm, c),
+	    base != NULL ? &base->counter[c] : NULL);
+}
+
+static uint64_t
+status_host_total(struct shm *shm, unsigned host, enum host_counter c)
+{
+	const struct shm_base *base = shm_base(shm);
+
+	if (c == HOST_CONTINUOUS)
+		return shm_host_continuous(shm, host);
+	return status_since(counters_host[c].kind, shm_host_sum(shm, host, c),
+	    base != NULL && host < base->n_hosts ? &base->host[host][c] :
+	    NULL);
+}
+
 static void
 status_stats_totals(struct request *req, struct worker *w)
 {
@@ -137,13 +174,12 @@ status_stats_totals(struct request *req, struct worker *w)
 	status_stat(req, "reload_errors", "%" PRIu64,
 	    (uint64_t)facts->reload_errors);
 	status_stat(req, "cmd_get", "%" PRIu64,
-	    shm_sum(shm, COUNTER_KEYS_READ));
-	status_stat(req, "cmd_set", "%" PRIu64, shm_sum(shm, COUNTER_WRITES));
+	    status_total(shm, COUNTER_KEYS_READ));
+	status_stat(req, "cmd_set", "%" PRIu64,
+	    status_total(shm, COUNTER_WRITES));
 	for (c = 0; c < COUNTER_N; c++)
 		status_stat(req, counters_worker[c].name, "%" PRIu64,
-		    c == COUNTER_COPIES_LAG_MS ?
-		    shm_max(shm, COUNTER_COPIES_LAG_MS) :
-		    shm_sum(shm, (enum counter)c));
+		    status_total(shm, (enum counter)c));
 }
 
 static void
@@ -182,9 +218,8 @@ status_stats_backends(struct request *req, struct worker *w)
 			snprintf(name, sizeof(name), "%s:%s",
 			    shm_host(shm, host)->name, counters_host[c].name);
 			status_stat(req, name, "%" PRIu64,
-			    c == HOST_CONTINUOUS ?
-			    shm_host_continuous(shm, host) :
-			    shm_host_sum(shm, host, (enum host_counter)c));
+			    status_host_total(shm, host,
+			    (enum host_counter)c));
 		}
 	}
 }
@@ -303,17 +338,61 @@ static void
 status_stats_latency(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
+	const struct shm_base *base = shm_base(shm);
 	unsigned i, host, n = shm_facts(shm)->n_hosts;
 	struct hist_view view;
 
 	for (i = 0; i < SHM_LATENCY_N; i++) {
 		shm_look_latency(shm, (enum shm_latency)i, &view);
+		if (base != NULL)
+			hist_since(&view, &base->latency[i]);
 		status_stat_latency(req, shm_latency_names[i], &view);
 	}
 	for (i = 0; i < n; i++) {
 		host = shm_nth_host(shm, i);
 		shm_look_host_latency(shm, host, &view);
+		if (base != NULL && host < base->n_hosts)
+			hist_since(&view, &base->host_latency[host]);
 		status_stat_latency(req, shm_host(shm, host)->name, &view);
+	}
+}
+
+/* When VIEW ended, by the clock here. */
+static void
+status_format_time(char *dst, size_t size, uint64_t at_ms)
+{
+	time_t t = (time_t)(at_ms / 1000);
+	struct tm tm;
+	size_t len;
+
+	if (localtime_r(&t, &tm) == NULL)
+		memset(&tm, 0, sizeof(tm));
+	len = strftime(dst, size, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(dst + len, size - len, ".%03u", (unsigned)(at_ms % 1000));
+}
+
+/* The last ones that were slow, the newest first. */
+static void
+status_stats_slow(struct request *req, struct worker *w)
+{
+	struct shm *shm = w->birth->shm;
+	struct shm_slow_view views[SHM_SLOW_N];
+	unsigned i, n = shm_look_slow(shm, views);
+	char name[32], when[64], key[SHM_SLOW_KEY * 4 + 4];
+
+	for (i = 0; i < n; i++) {
+		const struct shm_slow_view *v = &views[i];
+
+		snprintf(name, sizeof(name), "slow:%u", i);
+		status_format_time(when, sizeof(when), v->at_ms);
+		log_escape(key, sizeof(key), v->key,
+		    MIN(v->key_len, SHM_SLOW_KEY));
+		status_stat(req, name, "%s %s %s%s %s %s total_us=%" PRIu64
+		    " queued_us=%" PRIu64, when, shm_latency_names[v->what],
+		    key, v->key_len > SHM_SLOW_KEY ? "..." : "",
+		    shm_host(shm, v->host)->name,
+		    v->is_failed ? "failed" : "answered", v->total_us,
+		    v->queued_us);
 	}
 }
 
@@ -338,6 +417,7 @@ status_answer_stats(struct request *req)
 		{ "workers", status_stats_workers },
 		{ "latency", status_stats_latency },
 		{ "settings", status_stats_settings },
+		{ "slow", status_stats_slow },
 		{ "items", status_stats_none },
 		{ "slabs", status_stats_none },
 	};
@@ -356,4 +436,15 @@ status_answer_stats(struct request *req)
 	snprintf(name, sizeof(name), "%.*s",
 	    (int)MIN(kind.len, sizeof(name) - 1), (const char *)kind.p);
 	answer_admin(req, name, NULL, 0);
+}
+
+void
+status_answer_reset(struct request *req)
+{
+	struct worker *w = req->svc->w;
+
+	if (!shm_reset(w->birth->shm, w->birth->slot, w->now_us))
+		log_warn("worker %u: cannot reset the statistics",
+		    w->birth->slot);
+	answer_admin(req, NULL, NULL, 0);
 }

@@ -258,6 +258,8 @@ binary_parse_stat(const struct binary_verb *v, const struct binary_packet *k)
 	binary_answer(k, COMMAND_ANSWER_NONE);
 	k->req->cmd.local = KVP_LOCAL_STATS;
 	k->req->note = binary_key(k);
+	if (wire_is(k->req->note.p, k->req->note.len, "reset"))
+		k->req->cmd.local = KVP_LOCAL_RESET;
 	return binary_frame(k);
 }
 

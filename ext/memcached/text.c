@@ -338,7 +338,9 @@ text_parse_stats(const struct text_verb *v, const struct text_line *line,
 		return text_refuse(line, COMMAND_ANSWER_UNKNOWN, 0);
 	text_answer(line, COMMAND_ANSWER_NONE);
 	line->req->cmd.local = KVP_LOCAL_STATS;
-	if (words.n == 1)
+	if (words.n == 1 && wire_is(words.w[0].p, words.w[0].len, "reset"))
+		line->req->cmd.local = KVP_LOCAL_RESET;
+	else if (words.n == 1)
 		line->req->note = words.w[0];
 	return (ssize_t)line->frame;
 }

@@ -282,6 +282,8 @@ text_admin(const struct kvp_cmd *cmd, struct kvp_slice name,
 		out->body = value;
 	else if (cmd->local == KVP_LOCAL_STATS)
 		text_put_str(out, "END\r\n");
+	else if (cmd->local == KVP_LOCAL_RESET)
+		text_put_str(out, "RESET\r\n");
 }
 
 const struct client_dialect client_text = {

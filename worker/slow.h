@@ -1,0 +1,27 @@
+/*
+ * slow.h: requests that took longer than slow_ms.
+ *
+ * Each is remembered in the worker's slot (`stats slow`), and logged, so many a
+ * second at the most.
+ */
+#ifndef WORKER_SLOW_H
+#define WORKER_SLOW_H
+
+#include "worker/backend.h"
+#include "worker/request.h"
+
+/* LEG, for which somebody has waited, was answered by B or has failed. */
+void	 slow_note(struct backend *b, const struct leg *leg, bool is_failed);
+
+/* The same, where it may well have been quick. */
+static inline void
+slow_look(struct backend *b, const struct leg *leg, bool is_failed)
+{
+	int64_t slow_ms = b->w->conf->cfg->slow_ms;
+
+	if (UNLIKELY(slow_ms > 0 && b->w->now_us - leg->queued_us >=
+	    (uint64_t)slow_ms * 1000))
+		slow_note(b, leg, is_failed);
+}
+
+#endif /* WORKER_SLOW_H */
