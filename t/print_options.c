@@ -9,6 +9,7 @@
 
 #include "ext/kvp_ext.h"
 #include "shared/config.h"
+#include "worker/extload.h"
 
 static const char *const types[] = {
 	[CONFIG_INT] = "INT",
@@ -40,35 +41,11 @@ print_option(const char *table, const struct config_option *o)
 	    or_dash(o->names), whens[o->when], o->text);
 }
 
-static void
-print_extension(const struct kvp_option *from)
-{
-	static const enum config_type ext_types[] = {
-		[KVP_OPT_INT] = CONFIG_INT,
-		[KVP_OPT_BOOL] = CONFIG_BOOL,
-		[KVP_OPT_ENUM] = CONFIG_ENUM,
-		[KVP_OPT_STR] = CONFIG_STR,
-	};
-	const struct config_option o = {
-		.key = from->key,
-		.type = ext_types[from->type],
-		.when = (from->flags & KVP_OPT_INERT) != 0 ? CONFIG_INERT :
-		    (from->flags & KVP_OPT_LATER) != 0 ? CONFIG_LATER :
-		    CONFIG_RESTART,
-		.def = from->def,
-		.least = (double)from->least,
-		.most = (double)from->most,
-		.names = from->names,
-		.text = from->text,
-	};
-
-	print_option("extension", &o);
-}
-
 int
 main(void)
 {
 	const struct config_option *options;
+	struct config_option o;
 	size_t n;
 
 	options = config_core_options(&n);
@@ -77,7 +54,9 @@ main(void)
 	options = config_service_options(&n);
 	for (size_t i = 0; i < n; i++)
 		print_option("service", &options[i]);
-	for (size_t i = 0; i < kvp_extension.n_options; i++)
-		print_extension(&kvp_extension.options[i]);
+	for (size_t i = 0; i < kvp_extension.n_options; i++) {
+		extload_make_option(&o, &kvp_extension.options[i]);
+		print_option("extension", &o);
+	}
 	return 0;
 }

@@ -278,8 +278,7 @@ extload_reuse(struct extload_job *job, struct extload *e)
 	return true;
 }
 
-/* An extension's option in the form of the core's. */
-static void
+void
 extload_make_option(struct config_option *to, const struct kvp_option *from)
 {
 	static const enum config_type types[] = {

@@ -35,4 +35,9 @@ void	 extload_seal(void);
 /* Has EXT's file become another one since it was loaded? */
 bool	 extload_has_changed(const struct extload *ext);
 
+/* The extension's option FROM in the form of the core's, for whoever claims it,
+ * and for the test of sample file and manual. */
+void	 extload_make_option(struct config_option *to,
+	    const struct kvp_option *from);
+
 #endif /* WORKER_EXTLOAD_H */
