@@ -31,7 +31,7 @@ X(shutdown_timeout_ms, "shutdown_timeout", SEC, "3", 0, 3600, NULL, NOW, \
 X(user, "user", STR, NULL, 1, 64, NULL, RESTART, \
     "user that the workers run as, where root has started them") \
 X(core_dump, "core_dump", BOOL, "off", 0, 1, NULL, RESTART, \
-    "a process that crashes leaves a core") \
+    "a worker that crashes leaves a core") \
 X(max_connections, "max_connections", INT, "0", 0, 1000000, NULL, NOW, \
     "client connections in all, 0: what the descriptor limit allows") \
 X(worker_buffer, "worker_buffer", MB, "1024", 1, 1048576, NULL, NOW, \

@@ -77,7 +77,8 @@ X(CLOSE_TOO_LONG, "close_too_long", TOTAL, \
 X(CLOSE_MEMORY, "close_memory", TOTAL, "clients closed: out of memory") \
 X(CLOSE_IDLE, "close_idle", TOTAL, "clients closed: idle_timeout") \
 X(CLOSE_SLOW, "close_slow", TOTAL, "clients closed: request_timeout") \
-X(CLOSE_STOP, "close_stop", TOTAL, "clients closed: kvproxy stops") \
+X(CLOSE_STOP, "close_stop", TOTAL, \
+    "clients closed: kvproxy stops, or their service is gone") \
 X(SERVERS, "server_connections", GAUGE, "backend connections") \
 X(COPIES, "copies", TOTAL, "copies made for the backup group") \
 X(COPIES_SENT, "copies_sent", TOTAL, "copies that the backup answered") \
