@@ -104,9 +104,9 @@ while read -r file call owner; do
 	    "$words belongs to $owner" 4
 done <<END
 worker/b.c fork master/slot.c
-worker/b.c recv worker/io.c
-master/b.c send worker/io.c
-ext/memcached/b.c writev worker/io.c
+worker/b.c recv worker/io.c and shared/fdpass.c
+master/b.c send worker/io.c and shared/fdpass.c
+ext/memcached/b.c writev worker/io.c and shared/fdpass.c
 shared/b.c shm_open shared/shm.c
 shared/b.c dlsym worker/extload.c
 worker/b.c exit the mains and shared/log.c
