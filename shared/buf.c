@@ -260,6 +260,18 @@ chain_iov(const struct chain *chain, struct iovec *iov, int n, size_t most)
 	return i;
 }
 
+void
+chain_copy(const struct chain *chain, uint8_t *dst)
+{
+	const struct chain_seg *s;
+
+	for (s = chain->head; s != NULL; s = s->next) {
+		if (s->len > 0)
+			memcpy(dst, s->p, s->len);
+		dst += s->len;
+	}
+}
+
 /* The scratch lease, with no bytes in it that a chain still refers to. */
 static struct lease *
 buf_scratch(struct buf_pool *pool)

@@ -76,6 +76,8 @@ void	 chain_clear(struct buf_pool *pool, struct chain *chain);
 /* The first pieces, N and MOST bytes at the most; how many. */
 int	 chain_iov(const struct chain *chain, struct iovec *iov, int n,
 	    size_t most);
+/* All of it to DST, which has room for that. */
+void	 chain_copy(const struct chain *chain, uint8_t *dst);
 
 static inline bool
 chain_is_empty(const struct chain *chain)

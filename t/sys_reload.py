@@ -1081,6 +1081,7 @@ ACTORS = {
     "half of what is swallowed": half_swallowed(),
     "half a multiget": half_multiget(),
     "unread large answers": unread(LARGE, 5),
+    "unread answers in many pieces": unread(b"x" * 20000, 200),
     "unread small answers": unread(b"x" * 100, 60000),
     "a pipeline": pipelined(3000),
     "meta": meta(),
@@ -1184,12 +1185,16 @@ def test_a_binary_client_stays_one(memcached):
 
 
 def test_P11_pinned_dialects_go_along(memcached):
-    with Kvproxy([memcached], workers=4, service={"client_proto": "binary"}) \
-            as kv, contextlib.ExitStack() as st:
-        clients = [st.enter_context(kv.client()) for _ in range(8)]
+    """A service of its own for them."""
+    port = free_port()
+    more = {"second": {"extension": "memcached.so", "hosts": "group",
+                       "port": port, "client_proto": "binary"}}
+    with Kvproxy([memcached], workers=4, more=more) as kv, \
+            contextlib.ExitStack() as st:
+        clients = [st.enter_context(Client(port)) for _ in range(8)]
         for c in clients:
             c.send(binary.store("set", b"k", b"v")[:30])
-        kv.reload(workers=2)
+        kv.reload(workers=1)
         for c in clients:
             c.send(binary.store("set", b"k", b"v")[30:])
             assert binary.recv(c).status == 0

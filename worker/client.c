@@ -122,7 +122,9 @@ client_free(struct client **client)
 void
 client_mark_dirty(struct client *c)
 {
-	if (c->dirty || c->state == CLIENT_CLOSED || (c->blocked && !c->broken))
+	/* A blocked one may go to another worker with what waits for it. */
+	if (c->dirty || c->state == CLIENT_CLOSED ||
+	    (c->blocked && !c->broken && !c->w->giving))
 		return;
 	c->dirty = true;
 	STAILQ_INSERT_TAIL(&c->w->dirty_clients, c, dirty_next);

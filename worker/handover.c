@@ -1,9 +1,8 @@
 #include "worker/handover.h"
 
 #include <sys/mman.h>
-#include <sys/uio.h>
 
-#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,8 +14,7 @@
 enum {
 	HANDOVER_NAME_MAX = 1024,	/* a section's name is shorter */
 	HANDOVER_BATCH = 64,		/* clients taken in a turn */
-	HANDOVER_HOPS = 3,		/* so often a new client is passed on */
-	HANDOVER_IOV = 64
+	HANDOVER_HOPS = 3		/* so often a new client is passed on */
 };
 
 /* How long to wait where all inboxes are full. */
@@ -108,26 +106,22 @@ handover_choose(struct handover *h, bool is_new)
 static int
 handover_write_bytes(const struct client *c)
 {
-	struct iovec iov[HANDOVER_IOV];
-	struct chain rest = c->out;
-	int fd = memfd_create("kvproxy-client", MFD_CLOEXEC), n;
-	size_t len = 0;
+	size_t len = c->in.len + c->out.len;
+	int fd = memfd_create("kvproxy-client", MFD_CLOEXEC);
+	uint8_t *p;
 
 	if (fd == -1)
 		return -1;
-	if (c->in.len > 0 &&
-	    write(fd, input_bytes(&c->in), c->in.len) != (ssize_t)c->in.len)
+	/* Touching a page that cannot be had would kill. */
+	if (posix_fallocate(fd, 0, (off_t)len) != 0)
 		goto fail;
-	n = chain_iov(&rest, iov, HANDOVER_IOV, rest.len);
-	for (int i = 0; i < n; i++) {
-		if (write(fd, iov[i].iov_base, iov[i].iov_len) !=
-		    (ssize_t)iov[i].iov_len)
-			goto fail;
-		len += iov[i].iov_len;
-	}
-	/* More pieces than that: let it drain first. */
-	if (len < rest.len)
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
 		goto fail;
+	if (c->in.len > 0)
+		memcpy(p, input_bytes(&c->in), c->in.len);
+	chain_copy(&c->out, p + c->in.len);
+	munmap(p, len);
 	return fd;
 fail:
 	(void)close(fd);
