@@ -289,11 +289,12 @@ service_sweep(struct worker *w)
 void
 service_free_all(struct worker *w)
 {
-	size_t i;
+	size_t i, n = w->n_services;
 
-	for (i = 0; i < w->n_services; i++)
+	/* Who is told of what goes with one must not look at the others. */
+	w->n_services = 0;
+	for (i = 0; i < n; i++)
 		service_free(&w->services[i]);
 	free(w->services);
 	w->services = NULL;
-	w->n_services = 0;
 }
