@@ -470,20 +470,21 @@ def test_failover_changes(two):
 
 
 @pytest.mark.parametrize("option, value", [
-    ("distribution", "modula"), ("hash", "fnv1a_64"), ("hash_tag", "k1")])
+    ("distribution", "modula"), ("hash", "fnv1a_64"), ("hash_tag", "{}")])
 def test_keys_move_with_the_ring(two, option, value):
+    prefix = b"{tag}"
     with Kvproxy(two) as kv, kv.client() as c:
         kv.wait_connected(*two)
-        fill(c)
-        assert [n_there(m) for m in two][0] in range(1, 50)
+        fill(c, prefix=prefix)
+        before = [n_there(m, prefix=prefix) for m in two]
+        assert sum(before) == 50 and min(before) > 0
         kv.reload(service={option: value})
-        before = [n_there(m) for m in two]
-        fill(c)
-        assert sum(n_there(m) for m in two) > 50
+        fill(c, prefix=prefix)
+        assert sum(n_there(m, prefix=prefix) for m in two) > 50
         kv.reload(service={option: None})
         c.ask(b"flush_all\r\n", b"OK\r\n")
-        fill(c)
-        assert [n_there(m) for m in two] == before
+        fill(c, prefix=prefix)
+        assert [n_there(m, prefix=prefix) for m in two] == before
 
 
 def test_client_window_changes_for_clients_that_are_there():
@@ -840,7 +841,7 @@ def test_P12_who_connects_while_a_listener_goes_is_served_or_refused(
         text = "%s:%d" % address if kind == "tcp" else address
         base = "%s:%d" % (HOST, kv.port)
         all_of_them = [st.enter_context(Connector(address)) for _ in range(6)]
-        for _ in range(4):
+        for _ in range(2):
             served = sum(c.served for c in all_of_them)
             kv.reload(service={"listen": base + "," + text})
             wait_for(lambda: sum(c.served for c in all_of_them) > served + 50)
@@ -868,7 +869,7 @@ def test_P12_a_service_goes_with_its_listener_under_connecting_clients(
                    "port": port}
         all_of_them = [st.enter_context(Connector((HOST, port)))
                        for _ in range(6)]
-        for _ in range(4):
+        for _ in range(2):
             served = sum(c.served for c in all_of_them)
             kv.reload(more={"second": section})
             wait_for(lambda: sum(c.served for c in all_of_them) > served + 50)
@@ -881,7 +882,7 @@ def test_port_becomes_listen_and_port_again(memcached):
     """Any address and one of them may have the same port."""
     with Kvproxy([memcached], workers=2) as kv, \
             Connector((HOST, kv.port)) as connector, kv.client() as c:
-        for listen in ("%s:%d" % (HOST, kv.port), None) * 3:
+        for listen in ("%s:%d" % (HOST, kv.port), None):
             kv.reload(service={"listen": listen})
             served = connector.served
             wait_for(lambda: connector.served > served + 20)

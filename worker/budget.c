@@ -7,7 +7,7 @@ static bool
 budget_has_room(const struct worker *w, size_t need)
 {
 	return w->arriving == 0 || w->arriving + need <=
-	    (size_t)w->birth->cfg->worker_buffer / 2;
+	    (size_t)w->conf->cfg->worker_buffer / 2;
 }
 
 static void
