@@ -142,6 +142,10 @@ void	 shm_unlink_made(struct shm *shm);
  * false with errno: /dev/shm is full.  To be done before shm_set_n_slots counts
  * the slot, for readers touch the pages too. */
 bool	 shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts) MUST_CHECK;
+/* The same for the base of slot I; any process that has the segment from its
+ * maker may. */
+bool	 shm_reserve_base(struct shm *shm, unsigned i, unsigned n_hosts)
+	    MUST_CHECK;
 /* Say that readers may come. */
 void	 shm_set_ready(struct shm *shm);
 
@@ -165,6 +169,10 @@ enum shm_host_state shm_host_state(struct shm *shm, unsigned host);
 
 /* A dead worker's gauges back to 0. */
 void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
+
+/*
+ * What the slots come to (shm_read.c).
+ */
 
 /* Of a counter over all slots: the sum, the largest. */
 uint64_t shm_max(struct shm *shm, enum counter c);
