@@ -35,7 +35,7 @@ static void	backend_receive(struct backend *b);
 static counter_cell *
 backend_count(struct backend *b, enum host_counter c)
 {
-	return &worker_host(b->w, b->entry)[c];
+	return &b->cells[c];
 }
 
 /* One line a second about a host at the most: numbers are in the counters. */
@@ -172,7 +172,7 @@ static void
 backend_event(struct backend *b)
 {
 	struct shm *shm = b->w->birth->shm;
-	counter_cell *cell = worker_host(b->w, b->entry);
+	counter_cell *cell = b->cells;
 	uint64_t n = counter_get(&cell[HOST_EVENTS]);
 
 	b->event_us = b->w->now_us;
@@ -735,7 +735,9 @@ backend_init(struct backend *b, struct service *svc,
 
 	*b = (struct backend){
 		.w = w, .svc = svc, .place = place, .host = host,
-		.number = number, .entry = entry
+		.number = number, .entry = entry,
+		.cells = worker_host(w, entry),
+		.latency = &w->slot->host_latency[entry]
 	};
 	TAILQ_INIT(&b->legs);
 	TAILQ_INIT(&b->waiting);

@@ -29,6 +29,8 @@ struct backend {
 	struct resolve_name *place;	/* where its host is; the pool's */
 	unsigned	 host;		/* its number in the pool */
 	unsigned	 entry;		/* of the host in the shared table */
+	counter_cell	*cells;		/* our counters of it there */
+	struct hist	*latency;
 	unsigned	 number;	/* for the log */
 	enum backend_state state;
 	bool		 failing;	/* the last try failed: no queueing */

@@ -42,8 +42,7 @@ static inline void
 latency_note_leg(const struct backend *b, const struct leg *leg)
 {
 #ifdef KVP_LATENCY
-	hist_add(&b->w->slot->host_latency[b->entry],
-	    b->w->now_us - leg->queued_us);
+	hist_add(b->latency, b->w->now_us - leg->queued_us);
 #else
 	(void)b;
 	(void)leg;

@@ -38,7 +38,7 @@ reply_is_proof(struct worker *w, struct backend *b, const struct leg *leg)
 	if (leg->queued_us <= shm_host(w->birth->shm, b->entry)->since_us)
 		return;
 	b->stale = false;
-	counter_set(&worker_host(w, b->entry)[HOST_LAST_GREETED_US],
+	counter_set(&b->cells[HOST_LAST_GREETED_US],
 	    w->now_us);
 	worker_report(w, WORKER_ALARM);
 }
@@ -47,7 +47,7 @@ static void
 reply_count(struct worker *w, struct backend *b,
     const struct leg *leg, const struct kvp_reply *r)
 {
-	counter_cell *host = worker_host(w, b->entry);
+	counter_cell *host = b->cells;
 
 	ASSERT(r->class <= KVP_REPLY_ERROR);
 	if (leg->abandoned)
