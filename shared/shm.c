@@ -61,7 +61,7 @@ _Static_assert(SHM_SIZE <= LONG_MAX, "the segment has no offset_t");
 
 const char *const shm_latency_names[SHM_LATENCY_N] = {
 	[SHM_LATENCY_READ] = "read",
-	[SHM_LATENCY_MULTI] = "multi_read",
+	[SHM_LATENCY_MULTI] = "multi",
 	[SHM_LATENCY_WRITE] = "write",
 	[SHM_LATENCY_EVERY] = "every",
 };

@@ -42,10 +42,10 @@ struct shm_host {
 
 /* What a client waits for, by what it asks. */
 enum shm_latency {
-	SHM_LATENCY_READ,	/* of one key */
-	SHM_LATENCY_MULTI,	/* a read of several */
-	SHM_LATENCY_WRITE,
+	SHM_LATENCY_READ,	/* of one key; the first three are classes */
+	SHM_LATENCY_WRITE,	/* of an extension's commands */
 	SHM_LATENCY_EVERY,	/* what goes to all hosts */
+	SHM_LATENCY_MULTI,	/* a command with several keys */
 	SHM_LATENCY_N
 };
 

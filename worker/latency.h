@@ -11,15 +11,15 @@
 #include "worker/backend.h"
 #include "worker/request.h"
 
+_Static_assert((int)SHM_LATENCY_READ == KVP_READ &&
+    (int)SHM_LATENCY_WRITE == KVP_WRITE &&
+    (int)SHM_LATENCY_EVERY == KVP_EVERY, "classes are classes of latency");
+
 static inline enum shm_latency
 latency_class(const struct request *req)
 {
-	if (req->cmd.class == KVP_WRITE)
-		return SHM_LATENCY_WRITE;
-	if (req->cmd.class == KVP_EVERY)
-		return SHM_LATENCY_EVERY;
-	return req->cmd.flags & KVP_CMD_MANY ? SHM_LATENCY_MULTI :
-	    SHM_LATENCY_READ;
+	return UNLIKELY(req->cmd.flags & KVP_CMD_MANY) ? SHM_LATENCY_MULTI :
+	    (enum shm_latency)req->cmd.class;
 }
 
 /* REQ's client has its answer. */
