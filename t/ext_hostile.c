@@ -78,6 +78,9 @@ hostile_parse(void *ext, struct kvp_conn *client, const uint8_t *p, size_t len,
 		return hostile_take_key(req, p, SIZE_MAX - 1, n);
 	if (hostile_is(line, "abort"))
 		abort();
+	if (hostile_is(line, "loop"))
+		for (volatile bool on = true; on;)
+			;
 	req->cmd.class = KVP_LOCAL;
 	req->cmd.local = KVP_LOCAL_ANSWER;
 	req->cmd.mem[0] = hostile_is(line, "no room");

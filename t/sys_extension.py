@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
+import time
 
 import pytest
 
-from harness import (BUILD, Client, Closed, FakeBackend, Kvproxy, free_port,
-                     wait_for)
+from harness import (BUILD, SLACK, Client, Closed, FakeBackend, Kvproxy,
+                     free_port, wait_for)
 
 
 class Hostile(Kvproxy):
@@ -86,3 +88,58 @@ def test_X4_X5_X7_X9_a_broken_extension_costs_its_worker_alone(fault):
             c.close()
         with kv.hostile() as c:
             assert answers(c)
+
+
+def test_X10_an_endless_loop_costs_its_worker_alone():
+    """The watchdog finds it; clients of the other worker notice nothing."""
+    with FakeBackend() as fake, Hostile([fake], workers=2) as kv, \
+            kv.client_on_each() as each:
+        kv.lose_workers = True
+        before = kv.slots()
+        bad = kv.hostile()
+        begin = time.monotonic()
+        bad.send(b"loop\n")
+        # Whose was it?  The other one's client is answered all the time.
+        pids = {s["pid"] for s in before.values()}
+        dead = wait_for(lambda: pids - set(kv.worker_pids()))
+        assert 4 < time.monotonic() - begin < 5.5 + SLACK
+        assert len(dead) == 1 and bad.eof() == b""
+        wait_for(kv.all_workers)
+        assert "(pid %d) hangs: killed" % dead.pop() in kv.logged()
+        for _ in range(10):
+            with kv.hostile() as c:
+                assert answers(c)
+        after = kv.slots()
+        assert sorted(s["starts"] for s in after.values()) == [1, 2]
+        alive, = [i for i in after if after[i]["starts"] == 1]
+        each[alive].ask(b"get k\r\n", b"END\r\n")
+
+
+def test_X11_another_file_under_the_name_needs_a_restart():
+    """A reload says so, and the one that runs serves on."""
+    with FakeBackend() as fake, Hostile([fake], workers=2) as kv, \
+            kv.client() as c, kv.hostile() as h:
+        name = kv.path("ext_hostile.so")
+        with open(kv.ini) as f:
+            line = f.read().split("\n").index("[hostile]") + 1
+        for make in (lambda: shutil.copy(os.path.join(
+                         BUILD, "ext/memcached.so"), name + ".new"),
+                     lambda: open(name + ".new", "w").close()):
+            make()
+            os.rename(name + ".new", name)
+            begin = len(kv.logged())
+            kv.hup()
+            kv.wait_reloaded(kv.stat("reloads") + 1)
+            assert "%s:%d: [hostile] extension: ext_hostile.so is another " \
+                "file now, which needs a restart" % (kv.ini, line) \
+                in kv.logged()[begin:]
+            assert answers(h)
+            c.ask(b"get k\r\n", b"END\r\n")
+        # One that is spawned now has what its master has.
+        kv.lose_workers = True
+        victim = kv.worker_pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: victim not in kv.worker_pids() and kv.all_workers())
+        for _ in range(10):
+            with kv.hostile() as d:
+                assert answers(d)

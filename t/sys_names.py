@@ -166,3 +166,32 @@ def test_E26_a_name_unknown_at_start_is_an_error_that_names_it(silent):
             assert "nobody.test" in dns.asked
     finally:
         shutil.rmtree(kv.folder)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_E26_a_reload_with_an_unknown_name_keeps_the_old_file(silent):
+    """Nobody waits for the look-up; names that are known are not looked up
+    again."""
+    port = free_port()
+    with names.Dns(cache=["127.0.0.1"], more=["127.0.0.2"]) as dns, \
+            backend(b"v", port=port), \
+            Named(["cache.test:%d" % port]) as kv, kv.client() as c:
+        assert get(c) == b"v"
+        dns.silent = silent
+        del dns.asked[:]
+        kv.change(group=["cache.test:%d" % port, "nobody.test:%d" % port])
+        errors, begin = kv.stat("reload_errors"), time.monotonic()
+        kv.hup()
+        while kv.stat("reload_errors") == errors:
+            assert time.monotonic() - begin < 10 + SLACK
+            asked = time.monotonic()
+            assert get(c) == b"v"
+            assert time.monotonic() - asked < SLACK
+        assert "not reloaded: " in kv.logged()
+        assert silent or "nobody.test" in kv.logged()
+        assert set(dns.asked) == {"nobody.test"}
+        dns.silent = False
+        with backend(b"v", "127.0.0.2", port):
+            kv.reload(group=["more.test:%d" % port])
+            assert get(c) == b"v"
+        assert kv.stat("reloads") == 1

@@ -91,6 +91,7 @@ class Kvproxy:
         self.log = self.path("kvproxy.log")
         self.stderr = self.path("stderr")
         self.env = {}
+        self.preexec = None	# done in the child before it is kvproxy
         self.asserts = False	# it is made to fail an assertion
         self.lose_workers = False	# the test kills some itself
         self.proc = None
@@ -190,7 +191,8 @@ class Kvproxy:
 
     def environment(self):
         # A dying worker's report must not depend on where stderr goes.
-        options = "log_path=%s:quarantine_size_mb=16" % self.path("sanitizer")
+        options = "log_path=%s:quarantine_size_mb=16:disable_coredump=0" % \
+            self.path("sanitizer")
         return dict(os.environ, **self.env, ASAN_OPTIONS=options, UBSAN_OPTIONS=options +
                     ":print_stacktrace=1:halt_on_error=1")
 
@@ -201,7 +203,7 @@ class Kvproxy:
             self.proc = subprocess.Popen(
                 [self.program, "-c", self.ini], cwd=self.folder,
                 stdin=subprocess.DEVNULL, stdout=err, stderr=err,
-                env=self.environment())
+                env=self.environment(), preexec_fn=self.preexec)
         wait_for(self.is_serving, what="kvproxy to serve")
         self.segments = self.mapped_segments()
         self.first_workers = wait_for(self.all_workers, what="the workers")
