@@ -2,6 +2,7 @@
 
 #include <sys/prctl.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -254,8 +255,11 @@ check_free(struct check **check)
 	ev_io_stop(c->birth.loop, &c->io);
 	ev_timer_stop(c->birth.loop, &c->timer);
 	close(c->io.fd);
-	if (c->pid != 0)
+	if (c->pid != 0) {
 		kill(c->pid, SIGKILL);
+		while (waitpid(c->pid, NULL, 0) == -1 && errno == EINTR)
+			;
+	}
 	free(c->said);
 	free(c);
 }

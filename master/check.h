@@ -31,7 +31,8 @@ struct check_birth {
 
 /* NULL with errno: there is no child. */
 struct check *check_start(const struct check_birth *birth) MUST_CHECK;
-/* The child is killed where it is still there. */
+/* The child is killed where it is still there, and gone when this returns: it
+ * has all that the master has, the sockets too. */
 void	 check_free(struct check **check);
 /* In another child: close what only the master reads.  CHECK may be NULL. */
 void	 check_forget(const struct check *check);

@@ -456,6 +456,7 @@ master_on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
 
 	(void)loop;
 	(void)revents;
+	shm_facts(m->shm)->log_dropped = log_dropped();
 	for (unsigned i = 0; i < m->n_slots; i++)
 		slot_check_beat(m->slots[i]);
 	if (m->state != MASTER_SERVING)

@@ -97,7 +97,8 @@ X(COPIES_UNKNOWN, "copies_unknown", TOTAL, \
 X(COPIES_LOST, "copies_lost", TOTAL, \
     "copies that a worker held when it ended") \
 X(COPIES_LAG_MS, "copies_lag_ms", GAUGE, "age of the oldest copy") \
-X(COPIES_QUEUED, "copies_queued", GAUGE, "copies that wait for the backup")
+X(COPIES_QUEUED, "copies_queued", GAUGE, "copies that wait for the backup") \
+X(LOG_DROPPED, "log_dropped", TOTAL, "lines that the log did not take")
 
 #define COUNTERS_HOST(X) \
 X(REQUESTS, "requests", TOTAL, "legs queued for the host") \

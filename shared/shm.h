@@ -120,6 +120,7 @@ struct shm_facts {
 	_Atomic uint64_t reloads;	/* that are in force */
 	_Atomic uint64_t reload_errors;	/* files that were refused */
 	_Atomic uint64_t last_reload_ms; /* monotonic, of either; 0: none */
+	_Atomic uint64_t log_dropped;	/* of the master's lines */
 };
 
 /* The master's: make the segment for PID_FILE, whose lock it holds; a stale
@@ -174,7 +175,8 @@ void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
  * What the slots come to (shm_read.c).
  */
 
-/* Of a counter over all slots: the sum, the largest. */
+/* Of a counter over all slots: the largest, and the sum, with the master's own
+ * where it counts too. */
 uint64_t shm_max(struct shm *shm, enum counter c);
 uint64_t shm_sum(struct shm *shm, enum counter c);
 uint64_t shm_host_sum(struct shm *shm, unsigned host, enum host_counter c);

@@ -28,7 +28,8 @@ uint64_t
 shm_sum(struct shm *shm, enum counter c)
 {
 	unsigned n = shm_n_slots(shm);
-	uint64_t sum = 0;
+	uint64_t sum = c == COUNTER_LOG_DROPPED ?
+	    shm_facts(shm)->log_dropped : 0;
 
 	for (unsigned i = 0; i < n; i++)
 		sum += counter_get(&shm_slot(shm, i)->counter[c]);

@@ -16,7 +16,7 @@ sh etc/debian-packages.sh autoconf automake make gcc libc6-dev \
     libc-ares-dev mandoc netbase nutcracker pkg-config python3 python3-pytest \
     python3-pymemcache python3-pylibmc libcache-memcached-fast-perl php-cli \
     php-memcached ruby ruby-dalli shellcheck libsystemd-dev systemd logrotate \
-    build-essential debhelper fakeroot lintian
+    build-essential debhelper fakeroot faketime lintian
 
 pass() {
 	echo "ok: $*"

@@ -111,6 +111,7 @@ struct worker {
 	ev_timer	 settle_timer;
 	ev_timer	 sweep_timer;	/* runs while something leaves */
 	ev_timer	 beat_timer;
+	uint64_t	 log_dropped;	/* lines, that are counted */
 	ev_io		 control;
 };
 

@@ -87,10 +87,13 @@ static void
 worker_on_beat_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 {
 	struct worker *w = ev->data;
+	const uint64_t dropped = log_dropped();
 
 	(void)loop;
 	(void)revents;
 	counter_add(&w->slot->heartbeat, 1);
+	worker_count(w, COUNTER_LOG_DROPPED, dropped - w->log_dropped);
+	w->log_dropped = dropped;
 }
 
 /*

@@ -187,7 +187,7 @@ class Client:
             got = self.recv_exactly(len(want))
         except AssertionError as e:
             raise type(e)("wanted %r: %s" % (want[:300], e)) from None
-        assert got == want
+        assert got == want, (got[:300], want[:300])
 
     def ask(self, data, want):
         self.send(data)
