@@ -1,4 +1,4 @@
-"""Extensions that misbehave: what the worker believes, and what it does not."""
+"""Extensions that misbehave: what the worker believes, what it does not."""
 
 import os
 import shutil
@@ -9,6 +9,8 @@ import pytest
 
 from harness import (BUILD, SLACK, Client, Closed, FakeBackend, Kvproxy,
                      free_port, wait_for)
+
+MIB = 1024 * 1024
 
 
 class Hostile(Kvproxy):
@@ -54,6 +56,30 @@ def test_X5_X8_a_client_that_cannot_be_followed_is_closed(fault, counter):
         assert answers(other)
 
 
+def test_X6_a_request_that_never_ends_is_closed_at_the_bound():
+    """The parser always wants a byte more; a value may have 1 MiB."""
+    with FakeBackend() as fake, Hostile([fake]) as kv, kv.hostile() as c, \
+            kv.hostile() as other:
+        before = kv.stat("bytes_read")
+        c.send(b"ok\n")
+        c.send_to_closing(b"x" * (16 * MIB))
+        assert c.eof() in (b"OK\r\n", b"")	# the rest may reset it
+        wait_for(lambda: kv.stat("close_too_long") == 1)
+        assert MIB < kv.stat("bytes_read") - before < 4 * MIB
+        assert kv.stat("buffered_bytes") < 4 * MIB
+        assert answers(other)
+
+
+def test_X6_a_reply_that_never_ends_is_a_desync():
+    with FakeBackend() as fake, Hostile([fake]) as kv, kv.hostile() as c:
+        fake.script = lambda conn, req: \
+            b"x" * (16 * MIB) if req.key == b"endless-line" else None
+        c.ask(b"get endless-line\n", b"FAILED\r\n")
+        c.ask(b"get good\n", b"OK\r\n")
+        host = kv.backend(fake)
+        assert host["desyncs"] == 1 and host["bytes_read"] < 4 * MIB
+
+
 @pytest.mark.parametrize("fault", [
     b"negative", b"past-the-end", b"body-past-the-end", b"no-progress",
     b"endless"])
@@ -65,6 +91,37 @@ def test_X5_X7_X8_a_reply_that_cannot_be_is_a_desync(fault):
         c.ask(b"get good\n", b"OK\r\n")
         assert kv.backend(fake, "desyncs") == 1
         assert kv.stat("fail_protocol") == 1
+
+
+def test_X14_more_replies_than_requests():
+    """In a pipeline too each request has its one answer; what is left over
+    ends the connection to the server."""
+    with FakeBackend() as fake, Hostile([fake]) as kv, kv.hostile() as c, \
+            kv.client() as other:
+        fake.script = lambda conn, req: \
+            b"one\r\nmore\r\n" if req.key == b"two" else None
+        for n, request in enumerate((b"get two\n", b"get two\nget good\n",
+                                     b"get two\nok\n"), 1):
+            c.ask(request + b"ok\n", b"OK\r\n" * (request.count(b"\n") + 1))
+            wait_for(lambda: kv.backend(fake, "desyncs") == n)
+            c.ask(b"get good\n", b"OK\r\n")
+            other.ask(b"get k\r\n", b"END\r\n")
+        assert kv.stat("failed_requests") == 0
+
+
+def test_X14_fewer_replies_than_requests():
+    """What has no answer fails in its time, in its turn, and the connection
+    on which it was missing is closed."""
+    with FakeBackend() as fake, \
+            Hostile([fake], core={"recv_timeout": 300}) as kv, \
+            kv.hostile() as c:
+        fake.script = lambda conn, req: b"" if req.key == b"none" else None
+        c.ask(b"get good\nget none\nok\n", b"OK\r\nFAILED\r\nOK\r\n")
+        wait_for(lambda: kv.backend(fake, "silences") == 1)
+        # Both services have one.
+        wait_for(lambda: kv.backend(fake, "connected") == 2)
+        c.ask(b"get good\n", b"OK\r\n")
+        assert kv.stat("fail_timeout") == 1
 
 
 @pytest.mark.parametrize("fault", [

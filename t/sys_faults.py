@@ -138,7 +138,7 @@ def segment_of(kv):
 
 
 def test_P9_a_segment_of_another_user_is_in_the_way(memcached):
-    """It is neither used nor removed, and whoever waits there learns nothing."""
+    """It is neither used nor removed, and who waits there learns nothing."""
     kv = Kvproxy([memcached])
     path = segment_of(kv)
     try:

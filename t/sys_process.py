@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import random
 import re
 import resource
 import shutil
@@ -36,6 +37,11 @@ Read timeout of backend connection [%dms]
 Size of async queue [0]
 
 """
+
+# Of `stats workers`, some that clients move.
+TOTALS = {"starts", "requests", "reads", "writes", "keys_read", "get_hits",
+          "get_misses", "stored", "bytes_read", "bytes_written",
+          "total_connections", "close_client"}
 
 
 @pytest.fixture
@@ -667,6 +673,79 @@ def test_P2_new_clients_do_not_wait_for_a_worker_that_is_not_there(memcached):
             c.ask_line(b"version\r\n")
         share = [kv.slots()[i]["curr_connections"] for i in (0, 1)]
         assert min(share) > 10, share
+
+
+class Reader(threading.Thread):
+    """Asks for all totals of all workers again and again, on new connections
+    where the old ones are lost.  less: (name, total, the one before)."""
+
+    def __init__(self, kv):
+        super().__init__(daemon=True)
+        self.kv = kv
+        self.totals, self.less = {}, []
+        self.n = self.slowest = 0
+        self.trouble = None
+        self.halt = threading.Event()
+
+    def ask(self, c):
+        c.send(b"stats workers\r\n")
+        for line in c.recv_until(b"END\r\n").split(b"\r\n")[:-2]:
+            name, value = line.decode().split()[1:]
+            if name.split(":")[1] in TOTALS:
+                if int(value) < self.totals.get(name, 0):
+                    self.less.append((name, value, self.totals[name]))
+                self.totals[name] = int(value)
+        self.n += 1
+
+    def run(self):
+        c = None
+        while not self.halt.is_set():
+            begin = time.monotonic()
+            try:
+                c = c or self.kv.client()
+                self.ask(c)
+            except (Closed, ConnectionResetError, BrokenPipeError):
+                c.close()
+                c = None
+            except BaseException as e:
+                self.trouble = e
+                return
+            self.slowest = max(self.slowest, time.monotonic() - begin)
+        if c is not None:
+            c.close()
+
+
+def test_P8_200_workers_are_killed_at_any_moment(memcached):
+    """Whatever one of them was writing then, whoever reads is not held up and
+    sees no total become less; and in the end no request is missing."""
+    dice, killed = random.Random(8), []
+
+    def living():
+        return [pid for pid in kv.worker_pids() if pid not in killed]
+
+    with Kvproxy([memcached], workers=8) as kv:
+        kv.lose_workers = True
+        reader = Reader(kv)
+        reader.start()
+        with load_on(kv, 4) as (loads, refused):
+            for _ in range(200):
+                time.sleep(dice.uniform(0, 0.03))	# the moment is the test
+                wait_for(lambda: len(living()) > 4)
+                killed.append(dice.choice(living()))
+                os.kill(killed[-1], signal.SIGKILL)
+            turns = [load.turns for load in loads]
+            wait_for(lambda: all(load.turns > t + 20
+                                 for load, t in zip(loads, turns)))
+        reader.halt.set()
+        reader.join(20)
+        assert reader.trouble is None and reader.less == []
+        assert reader.n > 200 and reader.slowest < 0.2 + SLACK
+        assert refused == [] and [load.errors for load in loads] == [[]] * 4
+        wait_for(kv.all_workers)
+        total = sum(2 * load.turns for load in loads)
+        lost = sum(load.closed for load in loads)
+        assert total <= kv.stat("requests") <= total + 2 * (lost + 4)
+        assert sum(s["starts"] for s in kv.slots().values()) == 208
 
 
 def test_P3_SIGKILL_of_the_master(memcached):
