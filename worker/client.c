@@ -8,7 +8,7 @@
 #include "worker/door.h"
 #include "worker/handover.h"
 #include "worker/io.h"
-#include "worker/issue.h"
+#include "worker/intake.h"
 #include "worker/order.h"
 #include "worker/patience.h"
 #include "worker/pool.h"
@@ -208,9 +208,9 @@ client_is_over_budget(const struct client *c)
 	return c->blocked && budget_is_exceeded(c->w);
 }
 
-/* May C have another leg?  A window of them, fewer while its values are
- * large, and not while too much waits for it. */
-static bool
+/* A window of legs, fewer while its values are large, and none while too much
+ * waits for it. */
+bool
 client_may_issue(const struct client *c)
 {
 	size_t most = (size_t)c->svc->cfg->client_buffer;
@@ -358,128 +358,8 @@ client_go_on(struct client *c)
 }
 
 /*
- * Parsing.
+ * What has come.
  */
-
-static bool
-client_slice_is_in(struct kvp_slice s, const uint8_t *p, size_t len)
-{
-	return s.len == 0 || (s.p >= p && s.p <= p + len &&
-	    s.len <= (size_t)(p + len - s.p));
-}
-
-/* Issue keys of the multi-key command at the input's start; how many. */
-static unsigned
-client_feed(struct client *c, unsigned budget)
-{
-	const struct kvp_ext *fn = c->svc->fn;
-	struct kvp_slice keys;
-	uint8_t room[KVP_KEY_MAX];
-	struct kvp_key key;
-	unsigned n = 0;
-	bool found;
-
-	keys.p = input_bytes(&c->in) + c->feed_keys;
-	keys.len = c->feed_len;
-	/* It is fed no more with its last key, or when it fails. */
-	while (c->feeding != NULL && n < budget && client_may_issue(c)) {
-		found = fn->next_key(c->svc->ext, &c->feeding->cmd, keys,
-		    &c->feed_at, &key, room);
-		ASSERT(found && key.key.len <= KVP_KEY_MAX);
-		ASSERT(client_slice_is_in(key.key, keys.p, keys.len) ||
-		    client_slice_is_in(key.key, room, sizeof(room)));
-		ASSERT(client_slice_is_in(key.body, keys.p, keys.len));
-		n++;
-		issue_feed(c->feeding, &key, c->in.lease);
-	}
-	if (c->feeding == NULL) {
-		input_eat(&c->in, c->feed_frame);
-		c->feed_frame = 0;
-	}
-	return n;
-}
-
-static bool
-client_slice_is_within(const struct client *c, const struct kvp_request *found,
-    ssize_t n, struct kvp_slice s)
-{
-	return client_slice_is_in(s, input_bytes(&c->in), (size_t)n) ||
-	    client_slice_is_in(s, found->room, sizeof(found->room));
-}
-
-/* An extension is believed only what can be true. */
-static void
-client_check_found(const struct client *c, const struct kvp_request *found,
-    ssize_t n)
-{
-	ASSERT(found->cmd.class <= KVP_LOCAL);
-	if (found->cmd.class != KVP_LOCAL) {
-		ASSERT(found->key.key.len <= KVP_KEY_MAX);
-		ASSERT(client_slice_is_within(c, found, n, found->key.key));
-		ASSERT(client_slice_is_within(c, found, n, found->key.body));
-		if (found->cmd.flags & KVP_CMD_MANY)
-			ASSERT(client_slice_is_in(found->keys,
-			    input_bytes(&c->in), (size_t)n) &&
-			    found->cmd.n_keys > 0);
-	}
-	ASSERT(found->note.len <= KVP_NOTE_MAX);
-	ASSERT(client_slice_is_within(c, found, n, found->note));
-}
-
-/* Parse and start one request.  False: more bytes are needed, or C closes. */
-static bool
-client_parse(struct client *c)
-{
-	struct kvp_request found;
-	ssize_t n;
-
-	/* Not the whole of it: the parser's room is large. */
-	found.cmd = (struct kvp_cmd){ .class = KVP_LOCAL };
-	found.key = (struct kvp_key){ .key = { NULL, 0 } };
-	found.keys = found.note = (struct kvp_slice){ NULL, 0 };
-	found.swallow = found.need = 0;
-	n = c->svc->fn->parse(c->svc->ext, &c->conn, input_bytes(&c->in),
-	    c->in.len, &found);
-	if (n < 0) {
-		client_finish(c, COUNTER_CLOSE_BAD);
-		return false;
-	}
-	if (n == 0) {
-		ASSERT(found.need > c->in.len);
-		if (c->need == 0)
-			c->begun_us = c->w->now_us;
-		c->need = found.need;
-		if (c->need > (size_t)c->svc->cfg->max_packet + BUF_SCRATCH)
-			client_finish(c, COUNTER_CLOSE_TOO_LONG);
-		return false;
-	}
-	ASSERT((size_t)n <= c->in.len);
-	client_check_found(c, &found, n);
-	c->need = 0;
-	c->swallow = found.swallow;
-	if (UNLIKELY(c->swallow > 0))
-		c->begun_us = c->w->now_us;
-	c->feeding = issue_start(c, &found, c->in.lease);
-	if (c->feeding == NULL) {
-		input_eat(&c->in, (size_t)n);
-		return true;
-	}
-	c->feed_at = 0;
-	c->feed_keys = (size_t)(found.keys.p - input_bytes(&c->in));
-	c->feed_len = found.keys.len;
-	c->feed_frame = (size_t)n;
-	return true;
-}
-
-static void
-client_swallow(struct client *c)
-{
-	size_t n = (size_t)MIN(c->swallow, c->in.len);
-
-	input_eat(&c->in, n);
-	c->swallow -= n;
-	c->begun_us += patience_for(n);
-}
 
 /* Parse and start what is there, within the budget; how many keys. */
 static unsigned
@@ -489,7 +369,7 @@ client_run_input(struct client *c)
 
 	while (c->state == CLIENT_OPEN && c->in.len > 0 && !c->broken) {
 		if (c->feed_frame == 0 && c->swallow > 0) {
-			client_swallow(c);
+			intake_swallow(c);
 			continue;
 		}
 		/* The rest is another worker's. */
@@ -506,8 +386,8 @@ client_run_input(struct client *c)
 			break;
 		}
 		if (c->feed_frame > 0)
-			n += client_feed(c, CLIENT_BUDGET - n);
-		else if (client_parse(c))
+			n += intake_feed(c, CLIENT_BUDGET - n);
+		else if (intake_parse(c))
 			n++;
 		else
 			break;

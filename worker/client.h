@@ -89,6 +89,8 @@ void	 client_mark_dirty(struct client *c);
 void	 client_wake(struct client *c);
 /* The rest of C's request may come now: read on. */
 void	 client_resume(struct client *c);
+/* May C have another leg now? */
+bool	 client_may_issue(const struct client *c);
 /* C begins a leg that stores LEN bytes (0: none).  Its lane changes only while
  * none is under way. */
 void	 client_leg_begins(struct client *c, size_t len);
