@@ -410,8 +410,8 @@ def test_workers_leave_no_core(memcached):
         os.kill(pid, signal.SIGABRT)
         wait_for(lambda: pid not in kv.worker_pids() and kv.all_workers())
         assert glob.glob(kv.path("core*")) == []
-        assert proc_limit(kv.worker_pids()[0],
-                          "Max core file size") == ["0", "0"]
+        wait_for(lambda: proc_limit(kv.worker_pids()[0],
+                                    "Max core file size") == ["0", "0"])
 
 
 @pytest.mark.parametrize("user", [None, pytest.param(USER, marks=needs_root)])
@@ -471,6 +471,8 @@ def test_SIGUSR1_begins_a_new_log_in_all_processes(memcached, user):
                 f.seek(size)
                 assert f.read() == ""
             kv.wait_connected(memcached)
+            wait_for(lambda: kv.logged().count(": out, ") ==
+                     kv.logged().count(": in again"))
         kv.reload(workers=3)
         wait_for(lambda: set(kv.worker_pids()) <= writers(kv.logged()))
         with open(old) as f:
