@@ -4,16 +4,16 @@ another where workers become fewer."""
 import contextlib
 import errno
 import os
+import resource
 import signal
 import socket
 import stat
-import struct
 import threading
 import time
 
 import pytest
 
-from harness import (BUILD, Blackhole, Client, Closed, FakeBackend, Kvproxy,
+from harness import (Blackhole, Client, Closed, FakeBackend, Kvproxy,
                      Load, Memcached, free_port, freeze, is_refused, thaw,
                      wait_for)
 from harness import binary
@@ -167,7 +167,7 @@ def test_P1_a_worker_that_is_killed_between_reloads_loses_its_own_clients():
                 rounds = steady.rounds
                 wait_for(lambda: steady.rounds > rounds + 1)
                 victim = kv.slots()[n % 2]
-                starts, closed = victim["starts"], steady.closed
+                starts = victim["starts"]
                 wrong = len(knocker.wrong)
                 kv.hup()
                 os.kill(victim["pid"], signal.SIGKILL)
@@ -395,7 +395,6 @@ def test_P7_a_port_of_another_program_changes_nothing(memcached):
 
 
 def test_F10_too_few_descriptors_change_nothing(memcached):
-    import resource
     with Kvproxy([memcached]) as kv, kv.client() as c:
         resource.prlimit(kv.pid, resource.RLIMIT_NOFILE, (100, 100))
         kv.change(service={"server_connections": 64}, workers=4)
@@ -1171,6 +1170,71 @@ def test_P11_half_closed_in_flight(memcached):
         kv.wait_reloaded(1)
 
 
+def test_copies_of_workers_that_go_arrive(memcached):
+    with Gate() as gate, Kvproxy([memcached], workers=4, backup=[gate]) as kv, \
+            kv.client_on_each() as each:
+        for slot, c in each.items():
+            for i in range(100):
+                c.ask(b"set s%dk%d 0 0 1\r\n1\r\n" % (slot, i), b"STORED\r\n")
+        assert kv.stat("copies_queued") == 400
+        kv.change(workers=1)
+        kv.hup()
+        wait_for(lambda: kv.stat("curr_connections") ==
+                 kv.slots()[0]["curr_connections"])
+        assert len(kv.worker_pids()) == 4
+        # Those that are under way to it have been overtaken by none.
+        for slot, c in each.items():
+            c.ask(b"set s%dk0 0 0 1\r\n1\r\n" % slot, b"STORED\r\n")
+        gate.gate.set()
+        kv.wait_reloaded(1)
+        wait_for(lambda: kv.stat("copies_queued") == 0)
+        stats = kv.stats()
+        assert stats["copies"] == stats["copies_sent"] == 404
+        assert stats["copies_lost"] == 0
+        assert len(gate.store) == 400
+
+
+def test_a_synchronous_write_is_answered_before_its_client_goes(memcached):
+    with Gate() as gate, Kvproxy([memcached], workers=4, backup=[gate],
+                                 service={"sync_str": "s"}) as kv, \
+            kv.client_on_each() as each:
+        for slot, c in each.items():
+            c.send(b"set s%d 0 0 1\r\n1\r\nget s%d\r\n" % (slot, slot))
+        wait_for(lambda: len(gate.requests) == 4)
+        kv.change(workers=1)
+        kv.hup()
+        wait_for(lambda: kv.stat("reloads") == 1)
+        assert all(c.is_quiet() for c in each.values())
+        gate.gate.set()
+        for slot, c in each.items():
+            c.expect(b"STORED\r\n" + hit(b"s%d" % slot, b"1"))
+        kv.wait_reloaded(1)
+        for slot, c in each.items():
+            c.ask(b"get s%d\r\n" % slot, hit(b"s%d" % slot, b"1"))
+
+
+def test_a_worker_that_has_no_descriptor_left_reloads(memcached):
+    """It takes the descriptors that an order brings twice for a moment."""
+    ports = [free_port() for _ in range(30)]
+    kv = Kvproxy([memcached], service={"listen": ""})
+    kv.change(service={"listen": " ".join(
+        "%s:%d" % (HOST, p) for p in [kv.port] + ports)})
+    kv.preexec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+    with kv, contextlib.ExitStack() as st:
+        kv.tick()
+        clients = [st.enter_context(kv.client()) for _ in range(200)]
+        n = 0
+        for c in clients:
+            try:
+                n += c.ask_line(b"get none\r\n") == b"END\r\n"
+            except (Closed, ConnectionError):
+                pass
+        assert 20 < n < 200 and kv.stat("curr_connections") == n + 1
+        for _ in range(3):
+            kv.reload()
+        assert kv.stat("curr_connections") == n + 1
+
+
 def test_a_binary_client_stays_one(memcached):
     """Text that it sends after that is as wrong as before."""
     with Kvproxy([memcached], workers=4) as kv, contextlib.ExitStack() as st:
@@ -1204,8 +1268,7 @@ def test_P11_pinned_dialects_go_along(memcached):
 def test_a_worker_is_killed_while_clients_are_on_their_way_to_it(memcached):
     """It has not taken them out of its inbox, so they are not lost with
     it."""
-    with Kvproxy([memcached], workers=2) as kv, kv.client_on_each() as each, \
-            contextlib.ExitStack() as st:
+    with Kvproxy([memcached], workers=2) as kv, kv.client_on_each() as each:
         kv.lose_workers = True
         slots = kv.slots()
         freeze(slots[0]["pid"])

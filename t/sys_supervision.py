@@ -1,7 +1,6 @@
 """How the master keeps its workers: who hangs, as whom they run, what they
 leave behind, where they write."""
 
-import contextlib
 import glob
 import os
 import random
@@ -15,7 +14,7 @@ import time
 
 import pytest
 
-from harness import (SLACK, Client, Closed, FakeBackend, Kvproxy, Memcached,
+from harness import (SLACK, FakeBackend, Kvproxy, Memcached,
                      freeze, is_refused, thaw, wait_for)
 from harness.daemon import PROGRAM, is_alive
 from harness.text import hit
