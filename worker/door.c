@@ -53,8 +53,10 @@ worker_count_fds(const struct config *cfg, size_t n_slots)
 		for (j = n_hosts = 0; j < ARRAY_LEN(groups); j++)
 			if (groups[j] != NULL)
 				n_hosts += groups[j]->n_hosts;
+		/* Once more those that an order brings, until they are known
+		 * for what is there. */
 		n += n_hosts * (size_t)s->server_connections +
-		    n_slots * s->n_listens;
+		    (n_slots + 1) * s->n_listens;
 	}
 	return n;
 }
