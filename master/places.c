@@ -33,10 +33,17 @@ unsigned *
 places_find(struct places *p, const struct config *cfg)
 {
 	unsigned *entry = calloc(cfg->n_addrs + 1, sizeof(*entry));
+	const unsigned n = p->n;
 
 	for (size_t i = 0; entry != NULL && i < cfg->n_addrs; i++)
 		if (!places_find_one(p, cfg->addrs[i].normal, &entry[i])) {
+			const int saved = errno;
+
+			/* A file that is refused uses nothing up. */
+			while (p->n > n)
+				free(p->normal[--p->n]);
 			free(entry);
+			errno = saved;
 			return NULL;
 		}
 	return entry;

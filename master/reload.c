@@ -7,6 +7,7 @@
 #include "master/master_int.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -137,6 +138,33 @@ reload_reserve(struct master *m, const struct reload_next *next, char *err)
 	return master_grow_slots(m, next->n_workers, err, CONFIG_ERR_MAX);
 }
 
+/* A worker has clients for which the new configuration would leave it no
+ * descriptors.  False: ERR says so. */
+static bool
+reload_has_room(const struct master *m, const struct config *cfg, char *err)
+{
+	const size_t n_slots = MAX(m->n_slots, master_count_workers(cfg));
+	const size_t need = worker_count_fds(cfg, n_slots);
+	struct rlimit limit;
+	uint64_t n;
+
+	if (need <= worker_count_fds(m->setup.cfg, m->n_slots) ||
+	    getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return true;
+	for (unsigned i = 0; i < m->n_slots; i++) {
+		n = counter_get(&shm_slot(m->shm,
+		    i)->counter[COUNTER_CLIENTS]);
+		if (n + need <= limit.rlim_cur)
+			continue;
+		snprintf(err, CONFIG_ERR_MAX, "%s: worker %u, which has %llu "
+		    "clients, would need %zu descriptors more, the limit is "
+		    "%llu", cfg->path, i, (unsigned long long)n, need,
+		    (unsigned long long)limit.rlim_cur);
+		return false;
+	}
+	return true;
+}
+
 /* All that may fail.  False: ERR says why. */
 static bool
 reload_prepare(struct master *m, struct reload_next *next,
@@ -147,6 +175,8 @@ reload_prepare(struct master *m, struct reload_next *next,
 	if (!reload_load(m, next, places, err))
 		return false;
 	cfg = next->setup.cfg;
+	if (!reload_has_room(m, cfg, err))
+		return false;
 	next->n_workers = master_count_workers(cfg);
 	next->host_entry = places_find(&m->places, cfg);
 	if (next->host_entry == NULL) {

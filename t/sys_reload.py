@@ -404,6 +404,23 @@ def test_F10_too_few_descriptors_change_nothing(memcached):
         kv.reload(service={"server_connections": 1}, workers=2)
 
 
+def test_a_file_with_too_many_hosts_uses_nothing_up(memcached):
+    """An instance knows 4,096 in its life, the one that serves among them."""
+    def some(block, n):
+        return ["127.%d.%d.%d:1" % (block, i // 200, i % 200 + 1)
+                for i in range(n)]
+
+    with Kvproxy([memcached]) as kv, kv.client() as c:
+        for block in (1, 2, 3):
+            kv.reload(group=some(block, 1024))
+        kv.change(group=some(4, 1024))
+        assert "too many hosts in the life of this instance" in \
+            kv.reload_in_vain()
+        kv.reload(group=some(5, 1022) + [memcached])
+        kv.reload(group=[memcached])
+        c.ask(b"get k\r\n", b"END\r\n")
+
+
 def test_what_needs_a_restart_is_named_and_the_rest_is_in_force(memcached):
     with Kvproxy([memcached]) as kv, kv.client() as c:
         before = kv.stats("settings")
@@ -1232,6 +1249,11 @@ def test_a_worker_that_has_no_descriptor_left_reloads(memcached):
         assert 20 < n < 200 and kv.stat("curr_connections") == n + 1
         for _ in range(3):
             kv.reload()
+        # One that would take theirs from the clients is refused.
+        kv.change(service={"server_connections": 40})
+        assert "worker 0, which has %d clients, would need" % (n + 1) in \
+            kv.reload_in_vain()
+        kv.reload(service={"server_connections": 1})
         assert kv.stat("curr_connections") == n + 1
 
 
