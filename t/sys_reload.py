@@ -301,6 +301,32 @@ def test_P13_a_hundred_reloads_leave_nothing_behind(two):
         c.ask(b"get k\r\n", b"END\r\n")
 
 
+def test_what_is_prepared_is_left_alone_until_it_is_in_force(two):
+    """A host that cannot be reached keeps a reload waiting, while what the
+    last one has left is swept and copies are looked after."""
+    section = {"extension": "memcached.so", "hosts": "group",
+               "port": free_port()}
+    with Gate() as gate, Blackhole() as hole, Kvproxy(
+            two[:1], workers=2, backup=[gate],
+            service={"connect_timeout": 500},
+            more={"second": section}) as kv, kv.client() as c:
+        fill(c)
+        assert kv.stat("copies_queued") == 50
+        kv.reload(more={"second": None})
+        begin = time.monotonic()
+        kv.reload(group=list(two) + [hole], backups=[gate, hole],
+                  service={"server_connections": 3})
+        assert time.monotonic() - begin > 0.4	# it has waited
+        for m in two:
+            wait_for(lambda: kv.backend(m, "connected") == 6)
+        kv.wait_state(hole, "out")
+        fill(c)
+        gate.gate.set()
+        kv.reload(group=two[:1], backups=[gate],
+                  service={"server_connections": 1})
+        fill(c)
+
+
 #
 # Files that cannot be used.
 #

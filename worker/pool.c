@@ -19,12 +19,13 @@ struct pool_host {
 
 struct pool {
 	struct service	*svc;
-	unsigned	 n_hosts;
+	unsigned	 n_hosts;	/* those that are prepared too */
+	unsigned	 n_at;		/* those that at has */
 	unsigned	 n_each;	/* connections a host */
 	unsigned	 next_each;	/* of what is prepared */
 	struct pool_host **hosts;	/* by number */
-	struct backend	**at;		/* [n_hosts][n_each] */
-	struct backend	**next_at;
+	struct backend	**at;		/* [n_at][n_each] */
+	struct backend	**next_at;	/* NULL: nothing is prepared */
 };
 
 static void
@@ -128,6 +129,8 @@ pool_new_states(const struct config *cfg, const struct config_service *service,
 		h->addr = i;
 		p->hosts[p->n_hosts++] = h;
 	}
+	if (ok)
+		p->n_at = p->n_hosts;
 	free(used);
 	if (!ok && p != NULL)
 		pool_free(&p);
@@ -270,6 +273,7 @@ pool_commit(struct pool *p)
 	free(p->at);
 	p->at = p->next_at;
 	p->next_at = NULL;
+	p->n_at = p->n_hosts;
 	p->n_each = p->next_each;
 	for (i = 0; i < p->n_hosts; i++) {
 		struct pool_host *h = p->hosts[i];
@@ -313,6 +317,9 @@ pool_sweep(struct pool *p)
 	bool done = true;
 	unsigned i;
 
+	/* What is prepared would pass for something that leaves. */
+	if (p->next_at != NULL)
+		return false;
 	for (i = 0; i < p->n_hosts; i++)
 		done = pool_sweep_host(p, p->hosts[i], i) && done;
 	return done;
@@ -325,7 +332,7 @@ pool_sweep(struct pool *p)
 unsigned
 pool_n_hosts(const struct pool *p)
 {
-	return p->n_hosts;
+	return p->n_at;
 }
 
 bool
