@@ -382,8 +382,7 @@ master_tell_workers(void *data)
 	struct master *m = data;
 
 	for (unsigned i = 0; i < m->n_slots; i++)
-		if (slot_has_worker(m->slots[i]))
-			slot_order(m->slots[i], WORKER_LOOK, 0);
+		slot_look(m->slots[i]);
 }
 
 /* Slot I is new: those that are there learn the way to its inbox. */

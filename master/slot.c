@@ -39,6 +39,7 @@ struct slot {
 	unsigned	 pause_ms;	/* the last one; 0: none */
 	uint64_t	 beat;		/* that was seen last */
 	unsigned	 n_beatless;	/* looks since */
+	uint64_t	 look;		/* generation of the last WORKER_LOOK */
 	ev_io		 io;		/* on control */
 	ev_timer	 timer;		/* gives SLOT_TIMEOUT */
 	char		 why[128];
@@ -161,6 +162,7 @@ slot_watch(struct slot *s, pid_t pid, int control)
 	s->control = control;
 	s->is_killed = false;
 	s->n_beatless = 0;
+	s->look = 0;
 	s->spawned_ms = slot_now_ms();
 	atomic_store_explicit(&shm->pid, pid, memory_order_relaxed);
 	atomic_store_explicit(&shm->spawned_ms, s->spawned_ms,
@@ -491,6 +493,20 @@ slot_order(struct slot *s, enum worker_order order, unsigned about)
 	};
 
 	slot_send(s, &msg, NULL, 0);
+}
+
+void
+slot_look(struct slot *s)
+{
+	uint64_t seen = atomic_load_explicit(&slot_shm(s)->seen_generation,
+	    memory_order_acquire);
+
+	/* One that has not looked since the last order will see this, too: a
+	 * hundred hosts that fail at once must not fill its queue. */
+	if (s->pid == 0 || seen < s->look)
+		return;
+	s->look = shm_generation(s->common->shm);
+	slot_order(s, WORKER_LOOK, 0);
 }
 
 void

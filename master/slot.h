@@ -81,6 +81,9 @@ void	 slot_send(struct slot *slot, const struct worker_message *msg,
 /* The same, of an order that is nothing but a word about slot ABOUT. */
 void	 slot_order(struct slot *slot, enum worker_order order,
 	    unsigned about);
+/* Have SLOT's worker, if there is one, look at the hosts: some state has
+ * changed. */
+void	 slot_look(struct slot *slot);
 /* Look whether the worker's heart beats; to be called at an even pace. */
 void	 slot_check_beat(struct slot *slot);
 /* The child PID has ended with STATUS; false: it is none of this slot's. */

@@ -136,6 +136,19 @@ def test_P10_a_worker_that_hangs_while_it_gives_its_clients_away(memcached):
         kv.ctl = None
 
 
+def test_five_hundred_hosts_that_fail_at_once_kill_no_worker(memcached):
+    """Each changes the states, and the worker has much to do with each."""
+    port = 1	# nobody listens
+    hosts = ["127.1.%d.%d:%d" % (i // 200, i % 200 + 1, port)
+             for i in range(500)]
+    with Kvproxy([memcached], workers=2) as kv, kv.client() as c:
+        kv.reload(group=[memcached] + hosts)
+        wait_for(lambda: len(kv.offline()) == 500, 30)
+        kv.reload(group=[memcached])
+        c.ask(b"get k\r\n", b"END\r\n")
+        assert kv.worker_pids() == kv.first_workers
+
+
 #
 # Signals.
 #
