@@ -29,13 +29,21 @@ struct listener {
 	struct log_gate	 gate;
 };
 
+/* Not during a pause; and one of a service that is being prepared waits for
+ * that. */
+static void
+listener_start(struct listener *l)
+{
+	if (l->svc->route != NULL && !ev_is_active(&l->pause))
+		ev_io_start(l->svc->w->loop, &l->io);
+}
+
 static void
 listener_on_pause_over(struct ev_loop *loop, ev_timer *ev, int revents)
 {
-	struct listener *l = ev->data;
-
+	(void)loop;
 	(void)revents;
-	ev_io_start(loop, &l->io);
+	listener_start(ev->data);
 }
 
 /* The peer may have gone before it was accepted; that is no trouble of ours. */
@@ -147,7 +155,8 @@ listener_drain(struct listener *l)
 	/* Others may serve the socket too, so it need not come to an end. */
 	int i = 0;
 
-	while (i < LISTENER_DRAIN && listener_accept(l))
+	while (l->svc->route != NULL && i < LISTENER_DRAIN &&
+	    listener_accept(l))
 		i++;
 	listener_stop(l);
 }
@@ -177,9 +186,10 @@ listener_want(struct worker *w, unsigned slot,
 	l->svc = svc;
 	l->is_wanted = true;
 	l->leave_us = 0;
-	/* One of a service that is being prepared waits for that. */
-	if (start && svc->route != NULL && !ev_is_active(&l->pause))
-		ev_io_start(w->loop, &l->io);
+	if (svc->route == NULL)
+		listener_stop(l);
+	else if (start)
+		listener_start(l);
 	return true;
 }
 
@@ -211,8 +221,7 @@ listener_start_all(struct worker *w)
 	struct listener *l;
 
 	LIST_FOREACH(l, &w->listeners, link)
-		if (!ev_is_active(&l->pause))
-			ev_io_start(w->loop, &l->io);
+		listener_start(l);
 }
 
 void
