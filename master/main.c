@@ -23,7 +23,7 @@
 
 static struct {
 	char		 prefix[PATH_MAX]; /* the folder above bin/ */
-	char		 default_config[PATH_MAX + 32];
+	char		 config_room[2 * PATH_MAX];
 	const char	*config_path;
 	bool		 is_background;
 	bool		 is_check;
@@ -187,10 +187,30 @@ main_find_prefix(void)
 		if (slash != NULL)
 			*slash = '\0';
 	}
-	snprintf(main_state.default_config, sizeof(main_state.default_config),
-	    "%s/etc/kvproxy.ini", main_state.prefix);
-	if (main_state.config_path == NULL)
-		main_state.config_path = main_state.default_config;
+	return true;
+}
+
+/* In the background it is read again from another folder. */
+static bool
+main_find_config(void)
+{
+	const char *name = main_state.config_path, *folder = main_state.prefix;
+	char cwd[PATH_MAX];
+
+	if (name == NULL) {
+		name = "etc/kvproxy.ini";
+	} else {
+		if (name[0] == '/' || !main_state.is_background)
+			return true;
+		folder = getcwd(cwd, sizeof(cwd));
+		if (folder == NULL) {
+			main_say("%s: %s", name, strerror(errno));
+			return false;
+		}
+	}
+	snprintf(main_state.config_room, sizeof(main_state.config_room),
+	    "%s/%s", folder, name);
+	main_state.config_path = main_state.config_room;
 	return true;
 }
 
@@ -553,7 +573,7 @@ main(int argc, char **argv)
 		return 1;
 	if (!main_parse(argc, argv, &status))
 		return status;
-	if (!main_find_prefix())
+	if (!main_find_prefix() || !main_find_config())
 		return 1;
 	if (main_state.is_query)
 		status = main_query();

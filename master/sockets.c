@@ -87,7 +87,8 @@ sockets_drop(struct sockets_addr **link)
 	struct sockets_addr *a = *link;
 
 	*link = a->next;
-	if (a->is_unix && a->n_fds > 0)
+	/* The path of one that has left may be another's by now. */
+	if (a->is_unix && a->leave_ms == 0 && a->n_fds > 0)
 		unlink(sockets_path(a));
 	for (unsigned i = 0; i < a->n_fds; i++)
 		close(a->fds[i]);
@@ -317,8 +318,6 @@ sockets_sweep(struct sockets *s)
 		struct sockets_addr *a = *link;
 
 		if (a->leave_ms != 0 && a->leave_ms <= now) {
-			/* The path may be another's by now. */
-			a->is_unix = false;
 			sockets_drop(link);
 			continue;
 		}

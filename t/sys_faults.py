@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -414,7 +415,7 @@ def test_P18_the_clock_jumps_by_an_hour(hours):
             assert kv.stat("copies_expired") == 0
 
 
-# Descriptors
+# Descriptors, processes, files
 
 
 def test_X15_no_descriptor_goes_to_a_program_that_is_started(memcached):
@@ -450,6 +451,41 @@ def catch_check(kv):
                                          FileNotFoundError, AssertionError):
                     freeze(pid)
                     return pid
+
+
+def test_a_stop_removes_no_socket_file_that_was_given_up(memcached):
+    """It may be another's by now."""
+    kv = Kvproxy([memcached])
+    path = kv.path("socket")
+    kv.change(core={"listen": "127.0.0.1:%d %s" % (kv.port, path)})
+    with kv, socket.socket(socket.AF_UNIX) as other:
+        kv.reload(core={"listen": "127.0.0.1:%d" % kv.port})
+        assert not os.path.exists(path)
+        other.bind(path)
+        other.listen()
+        kv.stop()	# before the old one is closed for good
+        assert os.path.exists(path)
+
+
+def test_a_file_named_from_where_it_was_started_is_read_again(memcached):
+    """In the background, whose folder is another."""
+    kv = Kvproxy([memcached])
+    try:
+        done = subprocess.run([PROGRAM, "-d", "-c", "kvproxy.ini"],
+                              cwd=kv.folder, env=kv.environment(), timeout=20)
+        assert done.returncode == 0
+        with open(kv.pid_file) as f:
+            pid = int(f.read())
+        try:
+            kv.change(core={"recv_timeout": 1234})
+            os.kill(pid, signal.SIGHUP)
+            wait_for(lambda: "[1234ms]" in kv.status())
+            kv.ctl.close()
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            wait_for(lambda: not is_alive(pid))
+    finally:
+        shutil.rmtree(kv.folder)
 
 
 def test_a_stop_in_a_check_leaves_no_process(memcached):
