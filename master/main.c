@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +17,7 @@
 #include "master/master.h"
 #include "master/notify.h"
 #include "master/pidfile.h"
+#include "master/show.h"
 #include "shared/config.h"
 #include "shared/log.h"
 #include "worker/extload.h"
@@ -28,6 +30,8 @@ static struct {
 	bool		 is_background;
 	bool		 is_check;
 	bool		 is_query;
+	bool		 is_status;	/* say what the one that runs does */
+	bool		 is_json;
 	const char	*route_key;	/* say where it goes; NULL: serve */
 	const char	*route_service;	/* of this one alone, NULL: of all */
 	bool		 has_log;
@@ -59,7 +63,8 @@ main_say(const char *fmt, ...)
 
 static const char main_usage[] =
     "usage: kvproxy [-d] [-c FILE] [-t] [-p] [-h] [-v]\n"
-    "       kvproxy route KEY [-c FILE] [-s SECTION]\n";
+    "       kvproxy route KEY [-c FILE] [-s SECTION]\n"
+    "       kvproxy status [--json] [-c FILE]\n";
 
 static void
 main_help(void)
@@ -76,7 +81,10 @@ main_help(void)
 	    "  -h       this text\n"
 	    "  -v       the version\n\n"
 	    "  route    say where commands for KEY go, and why; -s: of one\n"
-	    "           service alone\n\n", main_usage);
+	    "           service alone\n"
+	    "  status   say what the one that runs is doing, also where its\n"
+	    "           workers hang; --json: everything, for a program\n\n",
+	    main_usage);
 	config_usage(stdout);
 }
 
@@ -103,6 +111,53 @@ main_parse_route(int argc, char **argv)
 	return main_state.route_key != NULL;
 }
 
+/* What follows the word "status". */
+static bool
+main_parse_status(int argc, char **argv)
+{
+	static const struct option words[] = {
+		{ "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 }
+	};
+	int c;
+
+	main_state.is_status = true;
+	while ((c = getopt_long(argc, argv, "c:", words, NULL)) != -1) {
+		if (c == 'c')
+			main_state.config_path = optarg;
+		else if (c == 'j')
+			main_state.is_json = true;
+		else
+			return false;
+	}
+	if (optind < argc)
+		main_say("unexpected argument \"%s\"", argv[optind]);
+	return optind == argc;
+}
+
+/* The command line is that of a WORD, which is not to serve.  False: it is
+ * not; else *STATUS is 1 where what follows is not as it should be. */
+static bool
+main_parse_word(int argc, char **argv, int *status)
+{
+	static const struct {
+		const char	*word;
+		bool		 (*parse)(int argc, char **argv);
+	} words[] = {
+		{ "route", main_parse_route }, { "status", main_parse_status },
+	};
+
+	for (size_t i = 0; argc > 1 && i < ARRAY_LEN(words); i++) {
+		if (strcmp(argv[1], words[i].word) != 0)
+			continue;
+		argv[1] = argv[0];
+		*status = !words[i].parse(argc - 1, argv + 1);
+		if (*status != 0)
+			fputs(main_usage, stderr);
+		return true;
+	}
+	return false;
+}
+
 /* False: all is done; *STATUS is the exit status. */
 static bool
 main_parse(int argc, char **argv, int *status)
@@ -110,14 +165,8 @@ main_parse(int argc, char **argv, int *status)
 	int c;
 
 	*status = 0;
-	if (argc > 1 && strcmp(argv[1], "route") == 0) {
-		argv[1] = argv[0];
-		if (main_parse_route(argc - 1, argv + 1))
-			return true;
-		fputs(main_usage, stderr);
-		*status = 1;
-		return false;
-	}
+	if (main_parse_word(argc, argv, status))
+		return *status == 0;
 	while ((c = getopt(argc, argv, "dc:tphv")) != -1) {
 		switch (c) {
 		case 'd':
@@ -554,6 +603,24 @@ main_query(void)
 	return 0;
 }
 
+/* status: the file only says where the pid file is. */
+static int
+main_status(void)
+{
+	struct config *cfg = config_load_core(main_state.config_path,
+	    main_state.prefix);
+	char err[CONFIG_ERR_MAX] = "out of memory";
+	enum show_result result = SHOW_TROUBLE;
+
+	if (cfg != NULL)
+		result = show_status(cfg->pid_file, main_state.is_json, err,
+		    sizeof(err));
+	if (result != SHOW_DONE)
+		main_say("%s", err);
+	config_free(&cfg);
+	return (int)result;
+}
+
 /* -t */
 static int
 main_check(void)
@@ -577,6 +644,8 @@ main(int argc, char **argv)
 		return 1;
 	if (main_state.is_query)
 		status = main_query();
+	else if (main_state.is_status)
+		status = main_status();
 	else if (main_state.is_check)
 		status = main_check();
 	else if (!main_load())

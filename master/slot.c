@@ -167,6 +167,8 @@ slot_watch(struct slot *s, pid_t pid, int control)
 	atomic_store_explicit(&shm->pid, pid, memory_order_relaxed);
 	atomic_store_explicit(&shm->spawned_ms, s->spawned_ms,
 	    memory_order_relaxed);
+	atomic_store_explicit(&shm->beat_ms, s->spawned_ms,
+	    memory_order_relaxed);
 	atomic_fetch_add_explicit(&shm->starts, 1, memory_order_relaxed);
 	ev_io_set(&s->io, control, EV_READ);
 	ev_io_start(s->common->loop, &s->io);
@@ -517,6 +519,8 @@ slot_check_beat(struct slot *s)
 	if (s->pid == 0 || beat != s->beat) {
 		s->beat = beat;
 		s->n_beatless = 0;
+		atomic_store_explicit(&slot_shm(s)->beat_ms, slot_now_ms(),
+		    memory_order_relaxed);
 	} else if (++s->n_beatless == SLOT_BEATS_MAX)
 		slot_tell(s, SLOT_HANGS);
 }

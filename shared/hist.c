@@ -2,6 +2,10 @@
 
 #include <math.h>
 
+const struct hist_quantile_name hist_quantiles[HIST_N_QUANTILES] = {
+	{ "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 }, { "p99.9", 0.999 },
+};
+
 uint64_t
 hist_from_us(unsigned bucket)
 {
@@ -76,6 +80,13 @@ hist_quantile(const struct hist_view *view, double p)
 		return MIN(from, (double)view->max_us);
 	}
 	return (double)view->max_us;
+}
+
+double
+hist_mean(const struct hist_view *view)
+{
+	return view->total == 0 ? 0. :
+	    (double)view->sum_us / (double)view->total;
 }
 
 uint64_t

@@ -69,6 +69,15 @@ void	 hist_since(struct hist_view *view, const struct hist *base);
 /* The time that the share P (0 to 1) of all took at most, in microseconds; 0
  * where there is nothing. */
 double	 hist_quantile(const struct hist_view *view, double p);
+/* The shares that people are told. */
+struct hist_quantile_name {
+	const char	*name;
+	double		 p;
+};
+#define HIST_N_QUANTILES 4
+extern const struct hist_quantile_name hist_quantiles[HIST_N_QUANTILES];
+/* The mean, in microseconds; 0 where there is nothing. */
+double	 hist_mean(const struct hist_view *view);
 /* How many took less than US, for cumulative buckets; US counts as the end of
  * the bucket it is in. */
 uint64_t hist_below(const struct hist_view *view, uint64_t us);

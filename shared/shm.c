@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define SHM_MAGIC	UINT64_C(0x6b767072786f7931)
-#define SHM_VERSION	4
+#define SHM_VERSION	5
 #define SHM_PAGE	4096
 #define SHM_PAGES(n)	(((n) + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE)
 #define SHM_NAME_MAX	32
@@ -58,6 +58,12 @@ _Static_assert(offsetof(struct shm_slot, heartbeat) % 64 == 0 &&
     offsetof(struct shm_slot, counter) % 64 == 0 &&
     offsetof(struct shm_slot, host) % 64 == 0, "two writers in a cache line");
 _Static_assert(SHM_SIZE <= LONG_MAX, "the segment has no offset_t");
+
+const char *const shm_host_state_names[SHM_HOST_N_STATES] = {
+	[SHM_HOST_OUT] = "out",
+	[SHM_HOST_REJOINING] = "rejoining",
+	[SHM_HOST_UP] = "up",
+};
 
 const char *const shm_latency_names[SHM_LATENCY_N] = {
 	[SHM_LATENCY_READ] = "read",
@@ -310,6 +316,50 @@ fail:
 		close(fd);
 	free(shm);
 	return NULL;
+}
+
+bool
+shm_has_master(const char *pid_file, pid_t *pid)
+{
+	char name[SHM_NAME_MAX], err[PATH_MAX];
+	bool is_used;
+	int fd;
+
+	errno = ENOENT;
+	if (!shm_format_name(name, pid_file, err, sizeof(err)))
+		return false;
+	fd = shm_open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+	if (fd == -1)
+		return false;
+	is_used = shm_is_used(fd, pid);
+	close(fd);
+	errno = ESRCH;
+	return is_used;
+}
+
+/* By way of /proc, for under its name there may be another by now.  What was
+ * opened for reading alone can never be made writable again. */
+bool
+shm_drop_writing(struct shm *shm)
+{
+	char path[64];
+	void *base;
+	int fd;
+
+	ASSERT(shm->fd != -1);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", shm->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return false;
+	base = mmap(NULL, SHM_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+	if (base == MAP_FAILED)
+		return false;
+	munmap(shm->base, SHM_SIZE);
+	close(shm->fd);
+	shm->fd = -1;
+	shm->base = base;
+	return true;
 }
 
 void

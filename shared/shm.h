@@ -9,6 +9,8 @@
 #ifndef SHARED_SHM_H
 #define SHARED_SHM_H
 
+#include <sys/types.h>
+
 #include "shared/counters.h"
 #include "shared/hist.h"
 
@@ -19,8 +21,11 @@
 enum shm_host_state {
 	SHM_HOST_OUT,		/* given nothing */
 	SHM_HOST_REJOINING,	/* given writes; to be emptied, then read */
-	SHM_HOST_UP
+	SHM_HOST_UP,
+	SHM_HOST_N_STATES
 };
+
+extern const char *const shm_host_state_names[SHM_HOST_N_STATES];
 
 /* One address, in the master's hand.  An entry is its address's for the life
  * of the instance, in use or not. */
@@ -93,6 +98,8 @@ struct shm_slot {
 	_Atomic int64_t	 pid;		/* 0: no worker */
 	_Atomic uint64_t starts;	/* how often one was started here */
 	_Atomic uint64_t spawned_ms;	/* monotonic */
+	_Atomic uint64_t beat_ms;	/* when the master saw its heart beat
+					 * last, or spawned it */
 	_Atomic uint32_t serves;	/* it takes clients, given ones too */
 	_Atomic uint64_t heartbeat __attribute__((aligned(64)));
 	_Atomic uint64_t seen_generation; /* of the hosts; it goes by that */
@@ -109,11 +116,12 @@ struct shm_slot {
 
 struct shm;
 
-/* What the master says of the whole.  The first two are set before the segment
- * is ready, the others change with a reload. */
+/* What the master says of the whole.  The first three are set before the
+ * segment is ready, the others change with a reload. */
 struct shm_facts {
 	int64_t		 master_pid;
 	uint64_t	 started_ms;	/* monotonic */
+	uint64_t	 started_unix_ms;	/* the same by the clock */
 	_Atomic uint32_t recv_timeout_ms;
 	_Atomic uint32_t n_hosts;	/* in use: see shm_list_host */
 	_Atomic uint32_t n_entries;	/* of the hosts table, ever used */
@@ -133,6 +141,12 @@ struct shm *shm_create(const char *pid_file, char *err, size_t room)
  * ready, of another version, size or owner. */
 struct shm *shm_attach(const char *pid_file, char *err, size_t room)
 	    MUST_CHECK;
+/* Does a master use the segment of PID_FILE, whatever its version is?  A
+ * killed one leaves it behind.  False: no, or nobody may tell, with errno. */
+bool	 shm_has_master(const char *pid_file, pid_t *pid);
+/* In a child of the master that is only to read: SHM maps its segment anew,
+ * read-only, and has no descriptor.  False with errno: it is as it was. */
+bool	 shm_drop_writing(struct shm *shm) MUST_CHECK;
 /* Unmap; the segment stays. */
 void	 shm_close(struct shm **shm);
 /* Remove the name of a segment that the caller made, if it is its name still.

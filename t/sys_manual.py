@@ -246,10 +246,15 @@ def takes(command, letter):
 def test_every_option_of_the_command_line_is_in_the_manual(running):
     check = [PROGRAM, "-t", "-c", running.ini]
     route = [PROGRAM, "route", "key", "-c", running.ini]
+    status = [PROGRAM, "status", "-c", running.ini]
     letters = string.ascii_letters + string.digits
     for command, section in ((check, "The program"),
-                             (route, "Where a key goes")):
+                             (route, "Where a key goes"),
+                             (status, "What it is doing")):
         known = {c for c in letters if takes(command, c)}
+        if command == status:
+            known.add("-")	# a word follows
+            assert run(*status, "--json").startswith("{")
         said = page_words(PROGRAM_PAGE, section, "Fl")
         assert known == {words[0] for words in said}
     usage = run(PROGRAM, "-h").split("\n\n")[0]

@@ -564,6 +564,72 @@ shm_says_when_dev_shm_is_full(void **state)
 	assert_non_null(strstr(err, ": No space left on device"));
 }
 
+static void
+shm_knows_whether_a_master_uses_it(void **state)
+{
+	int up[2], down[2];
+	struct shm *shm;
+	pid_t pid, found;
+	char byte;
+
+	(void)state;
+	errno = 0;
+	assert_false(shm_has_master(pid_file, &found));
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(pipe(up) | pipe(down), 0);
+	pid = fork();
+	if (pid == 0) {
+		close(down[1]);
+		shm = shm_create(pid_file, err, sizeof(err));
+		if (shm != NULL && write(up[1], "", 1) == 1)
+			(void)!read(down[0], &byte, 1);
+		_exit(0);
+	}
+	close(down[0]);
+	assert_int_equal(read(up[0], &byte, 1), 1);
+	/* Ready or not. */
+	assert_true(shm_has_master(pid_file, &found));
+	assert_int_equal(found, pid);
+	close(down[1]);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_false(shm_has_master(pid_file, &found));
+	assert_int_equal(errno, ESRCH);
+	close(up[0]);
+	close(up[1]);
+}
+
+static void
+shm_that_has_dropped_writing_cannot_be_written(void **state)
+{
+	struct shm *shm = make_ready();
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (pid == 0) {
+		const struct rlimit none = { 0, 0 };
+		void *page;
+
+		setrlimit(RLIMIT_CORE, &none);
+		if (!shm_drop_writing(shm) || shm_sum(shm, 0) != 0)
+			_exit(1);
+		page = (void *)((uintptr_t)shm_facts(shm) &
+		    ~(uintptr_t)4095);
+		if (mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0)
+			_exit(2);
+		signal(SIGSEGV, SIG_DFL);
+		shm_facts(shm)->master_pid = 1;
+		_exit(3);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSEGV);
+	/* Whoever made it goes on. */
+	shm_facts(shm)->master_pid = 2;
+	shm_close(&shm);
+}
+
 #define SHM_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -588,6 +654,8 @@ main(void)
 		SHM_TEST(shm_zero_gauges_keeps_totals),
 		SHM_TEST(shm_host_continuous_ends_with_a_good_reply_anywhere),
 		SHM_TEST(shm_says_when_dev_shm_is_full),
+		SHM_TEST(shm_knows_whether_a_master_uses_it),
+		SHM_TEST(shm_that_has_dropped_writing_cannot_be_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,73 +7,11 @@
 #include <time.h>
 
 #include "shared/log.h"
+#include "shared/report.h"
 #include "worker/answer.h"
 #include "worker/client.h"
 
 enum { STATUS_NAME_MAX = SHM_HOST_NAME + 64, STATUS_VALUE_MAX = 960 };
-
-/*
- * The block.  Its words and blanks are the original's, byte for byte.
- */
-
-static void
-status_print_hosts(FILE *out, struct shm *shm, const char *what,
-    uint64_t (*value)(struct shm *shm, unsigned host))
-{
-	unsigned i, n = shm_facts(shm)->n_hosts;
-	uint64_t sum = 0;
-
-	for (i = 0; i < n; i++)
-		sum += value(shm, shm_nth_host(shm, i));
-	fprintf(out, "%s [%" PRIu64 "]\n", what, sum);
-	for (i = 0; i < n; i++)
-		fprintf(out, "  - %s [%" PRIu64 "]\n",
-		    shm_host(shm, shm_nth_host(shm, i))->name,
-		    value(shm, shm_nth_host(shm, i)));
-}
-
-static uint64_t
-status_host_failed(struct shm *shm, unsigned host)
-{
-	return shm_host_sum(shm, host, HOST_FAILED);
-}
-
-static void
-status_print_offline(FILE *out, struct shm *shm)
-{
-	unsigned i, host, n = shm_facts(shm)->n_hosts, offline = 0;
-
-	for (i = 0; i < n; i++)
-		offline += shm_host_state(shm, shm_nth_host(shm, i)) !=
-		    SHM_HOST_UP;
-	fprintf(out, "All of offline hosts [%u] \n", offline);
-	for (i = 0; i < n; i++) {
-		host = shm_nth_host(shm, i);
-		if (shm_host_state(shm, host) != SHM_HOST_UP)
-			fprintf(out, "  - %s [offline]\n",
-			    shm_host(shm, host)->name);
-	}
-}
-
-static void
-status_print_block(FILE *out, struct shm *shm)
-{
-	fprintf(out, "\nNumber of processed requests [%" PRIu64 "]\n",
-	    shm_sum(shm, COUNTER_REQUESTS));
-	status_print_hosts(out, shm, "Number of requests failed",
-	    status_host_failed);
-	status_print_hosts(out, shm, "Number of continuous requests failed",
-	    shm_host_continuous);
-	status_print_offline(out, shm);
-	fprintf(out, "Number of client connection [%" PRIu64 "]\n",
-	    shm_sum(shm, COUNTER_CLIENTS));
-	fprintf(out, "Number of backend connection [%" PRIu64 "]\n",
-	    shm_sum(shm, COUNTER_SERVERS));
-	fprintf(out, "Read timeout of backend connection [%" PRIu32 "ms]\n",
-	    (uint32_t)shm_facts(shm)->recv_timeout_ms);
-	fprintf(out, "Size of async queue [%" PRIu64 "]\n\n",
-	    shm_sum(shm, COUNTER_COPIES_QUEUED));
-}
 
 void
 status_answer_block(struct request *req)
@@ -86,7 +24,7 @@ status_answer_block(struct request *req)
 		client_break(req->client);
 		return;
 	}
-	status_print_block(out, req->svc->w->birth->shm);
+	report_block(out, req->svc->w->birth->shm);
 	if (fclose(out) == 0)
 		answer_admin(req, NULL, text, len);
 	else
@@ -185,15 +123,10 @@ status_stats_totals(struct request *req, struct worker *w)
 static void
 status_stats_host(struct request *req, const struct shm_host *host)
 {
-	static const char *const states[] = {
-		[SHM_HOST_OUT] = "out",
-		[SHM_HOST_REJOINING] = "rejoining",
-		[SHM_HOST_UP] = "up",
-	};
 	char name[STATUS_NAME_MAX];
 
 	snprintf(name, sizeof(name), "%s:state", host->name);
-	status_stat(req, name, "%s", states[host->state]);
+	status_stat(req, name, "%s", shm_host_state_names[host->state]);
 	snprintf(name, sizeof(name), "%s:ejections", host->name);
 	status_stat(req, name, "%" PRIu64, (uint64_t)host->ejections);
 	snprintf(name, sizeof(name), "%s:returns", host->name);
@@ -308,26 +241,17 @@ static void
 status_stat_latency(struct request *req, const char *what,
     const struct hist_view *view)
 {
-	static const struct {
-		const char	*name;
-		double		 p;
-	} quantiles[] = {
-		{ "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 },
-		{ "p99.9", 0.999 },
-	};
+	const struct hist_quantile_name *q = hist_quantiles;
 	char name[STATUS_NAME_MAX];
 	size_t i;
 
 	snprintf(name, sizeof(name), "%s:count", what);
 	status_stat(req, name, "%" PRIu64, view->total);
 	snprintf(name, sizeof(name), "%s:mean_us", what);
-	status_stat(req, name, "%.0f", view->total == 0 ? 0. :
-	    (double)view->sum_us / (double)view->total);
-	for (i = 0; i < ARRAY_LEN(quantiles); i++) {
-		snprintf(name, sizeof(name), "%s:%s_us", what,
-		    quantiles[i].name);
-		status_stat(req, name, "%.0f",
-		    hist_quantile(view, quantiles[i].p));
+	status_stat(req, name, "%.0f", hist_mean(view));
+	for (i = 0; i < HIST_N_QUANTILES; i++) {
+		snprintf(name, sizeof(name), "%s:%s_us", what, q[i].name);
+		status_stat(req, name, "%.0f", hist_quantile(view, q[i].p));
 	}
 	snprintf(name, sizeof(name), "%s:max_us", what);
 	status_stat(req, name, "%" PRIu64, view->max_us);

@@ -1,0 +1,29 @@
+/*
+ * report_int.h: what the files of report share; nobody else includes it.
+ *
+ * report.c writes for people, report_json.c and report_metrics.c for programs.
+ */
+#ifndef SHARED_REPORT_INT_H
+#define SHARED_REPORT_INT_H
+
+#include "shared/report.h"
+
+/* A counter over all workers, as people are told it. */
+uint64_t report_total(struct shm *shm, enum counter c);
+uint64_t report_host_total(struct shm *shm, unsigned host,
+	    enum host_counter c);
+/* C is for health.c, and no number for people. */
+bool	 report_is_internal(enum host_counter c);
+
+/* The entries of the hosts in use, in the order of the file, each once however
+ * a reload is just writing them; how many. */
+unsigned report_list_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX]);
+
+/* What the worker of SLOT is doing, a word. */
+const char *report_worker_state(const struct shm_slot *slot);
+
+/* Monotonic, and how long ago MS was. */
+uint64_t report_now_ms(void);
+uint64_t report_age_ms(uint64_t now_ms, uint64_t ms);
+
+#endif /* SHARED_REPORT_INT_H */
