@@ -524,6 +524,212 @@ shm_host_continuous_ends_with_a_good_reply_anywhere(void **state)
 	shm_close(&shm);
 }
 
+/*
+ * Slow requests.
+ */
+
+static void
+add_slow(struct shm *shm, unsigned slot, uint64_t at_ms)
+{
+	struct shm_slow_view v = {
+		.at_ms = at_ms, .total_us = at_ms * 2, .queued_us = at_ms,
+		.host = 3, .what = SHM_LATENCY_WRITE, .is_failed = at_ms % 2,
+		.key_len = 200,
+	};
+
+	memset(v.key, 'a' + (int)(at_ms % 26), sizeof(v.key));
+	shm_add_slow(shm_slot(shm, slot), &v);
+}
+
+static void
+check_slow(const struct shm_slow_view *v, uint64_t at_ms)
+{
+	assert_int_equal(v->at_ms, at_ms);
+	assert_int_equal(v->total_us, at_ms * 2);
+	assert_int_equal(v->queued_us, at_ms);
+	assert_int_equal(v->host, 3);
+	assert_int_equal(v->what, SHM_LATENCY_WRITE);
+	assert_int_equal(v->is_failed, at_ms % 2);
+	assert_int_equal(v->key_len, 200);
+	for (size_t i = 0; i < sizeof(v->key); i++)
+		assert_int_equal(v->key[i], 'a' + (int)(at_ms % 26));
+}
+
+static void
+shm_slow_remembers_the_newest(void **state)
+{
+	struct shm *shm = make_ready();
+	struct shm_slow_view views[SHM_SLOW_N];
+
+	(void)state;
+	assert_int_equal(shm_look_slow(shm, views), 0);
+	for (unsigned n = 1; n <= SHM_SLOW_N * 3; n++) {
+		unsigned want = MIN(n, SHM_SLOW_N);
+
+		add_slow(shm, 0, 1000 + n);
+		assert_int_equal(shm_look_slow(shm, views), want);
+		for (unsigned i = 0; i < want; i++)
+			check_slow(&views[i], 1000 + n - i);
+	}
+	shm_close(&shm);
+}
+
+static void
+shm_slow_merges_slots_by_time(void **state)
+{
+	struct shm *shm = make_ready();
+	struct shm_slow_view views[SHM_SLOW_N];
+
+	(void)state;
+	/* Slot 1 has two of three; slot 0 has had none for long. */
+	for (unsigned t = 1; t <= 90; t++)
+		add_slow(shm, t % 3 != 0, t);
+	for (unsigned t = 91; t <= 100; t++)
+		add_slow(shm, 1, t);
+	/* Of slot 1's 70 the last 64 are kept, from 10 on. */
+	assert_int_equal(shm_look_slow(shm, views), SHM_SLOW_N);
+	for (unsigned i = 0; i < SHM_SLOW_N; i++)
+		check_slow(&views[i], 100 - i);
+	shm_close(&shm);
+}
+
+/* The worker was killed in the middle of one, or is there now. */
+static void
+shm_slow_leaves_out_what_is_half_written(void **state)
+{
+	struct shm *shm = make_ready();
+	struct shm_slow *slow = shm_slot(shm, 1)->slow;
+	struct shm_slow_view views[SHM_SLOW_N];
+
+	(void)state;
+	for (unsigned t = 1; t <= 5; t++)
+		add_slow(shm, 1, t);
+	slow[1].seq |= 1;
+	slow[4].seq |= 1;
+	assert_int_equal(shm_look_slow(shm, views), 3);
+	check_slow(&views[0], 4);
+	check_slow(&views[1], 3);
+	check_slow(&views[2], 1);
+	/* The next worker there goes on, and comes around to it. */
+	for (unsigned t = 6; t <= 5 + SHM_SLOW_N; t++)
+		add_slow(shm, 1, t);
+	assert_int_equal(shm_look_slow(shm, views), SHM_SLOW_N);
+	for (unsigned i = 0; i < SHM_SLOW_N; i++)
+		check_slow(&views[i], 5 + SHM_SLOW_N - i);
+	shm_close(&shm);
+}
+
+/* Killed between the entry and the count of them: the next one takes the same
+ * place. */
+static void
+shm_slow_goes_on_where_its_worker_died(void **state)
+{
+	struct shm *shm = make_ready();
+	struct shm_slow_view views[SHM_SLOW_N];
+
+	(void)state;
+	add_slow(shm, 0, 1);
+	add_slow(shm, 0, 2);
+	shm_slot(shm, 0)->slow[1].seq |= 1;
+	shm_slot(shm, 0)->n_slow = 1;
+	add_slow(shm, 0, 3);
+	assert_int_equal(shm_look_slow(shm, views), 2);
+	check_slow(&views[0], 3);
+	check_slow(&views[1], 1);
+	assert_int_equal(shm_slot(shm, 0)->slow[1].seq % 2, 0);
+	shm_close(&shm);
+}
+
+/* A reader indexes by what it finds. */
+static void
+shm_slow_gives_no_number_out_of_bounds(void **state)
+{
+	struct shm *shm = make_ready();
+	struct shm_slow_view views[SHM_SLOW_N];
+
+	(void)state;
+	add_slow(shm, 0, 1);
+	add_slow(shm, 0, 2);
+	shm_slot(shm, 0)->slow[0].host = SHM_HOSTS_MAX;
+	shm_slot(shm, 0)->slow[1].what = SHM_LATENCY_N;
+	assert_int_equal(shm_look_slow(shm, views), 0);
+	shm_close(&shm);
+}
+
+/*
+ * Resets.
+ */
+
+static void
+shm_base_is_what_was_counted_at_the_newest_reset(void **state)
+{
+	struct shm *shm = make_ready();
+	const struct shm_base *base;
+
+	(void)state;
+	shm_facts(shm)->n_entries = 4;
+	assert_null(shm_base(shm));
+	counter_set(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 3);
+	counter_set(&shm_slot(shm, 1)->counter[COUNTER_REQUESTS], 4);
+	counter_set(&shm_slot(shm, 0)->host[3][HOST_FAILED], 5);
+	hist_add(&shm_slot(shm, 1)->latency[SHM_LATENCY_READ], 10);
+	hist_add(&shm_slot(shm, 1)->host_latency[3], 20);
+	assert_true(shm_reset(shm, 1, 1000));
+	base = shm_base(shm);
+	assert_ptr_equal(base, &shm_slot(shm, 1)->base);
+	assert_int_equal(counter_get(&base->counter[COUNTER_REQUESTS]), 7);
+	assert_int_equal(base->n_hosts, 4);
+	assert_int_equal(counter_get(&base->host[3][HOST_FAILED]), 5);
+	assert_int_equal(counter_get(&base->latency[SHM_LATENCY_READ].n[10]),
+	    1);
+	assert_int_equal(counter_get(&base->host_latency[3].sum_us), 20);
+	/* Another worker is told, and then the first again. */
+	counter_add(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 1);
+	assert_true(shm_reset(shm, 0, 2000));
+	assert_ptr_equal(shm_base(shm), &shm_slot(shm, 0)->base);
+	base = shm_base(shm);
+	assert_int_equal(counter_get(&base->counter[COUNTER_REQUESTS]), 8);
+	assert_true(shm_reset(shm, 1, 3000));
+	assert_ptr_equal(shm_base(shm), &shm_slot(shm, 1)->base);
+	/* What was counted is as it was. */
+	assert_int_equal(shm_sum(shm, COUNTER_REQUESTS), 8);
+	shm_close(&shm);
+}
+
+/* Of what stands beyond an entry that came after it there is no page: a full
+ * /dev/shm would kill whoever touches it. */
+static void
+shm_base_takes_no_more_pages_than_it_has_hosts(void **state)
+{
+	struct shm *shm = make_ready();
+	struct stat before, after;
+	char path[96];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/dev/shm%s", seg);
+	shm_facts(shm)->n_entries = 2;
+	assert_int_equal(stat(path, &before), 0);
+	assert_true(shm_reset(shm, 0, 1));
+	assert_int_equal(stat(path, &after), 0);
+	/* Its counters and histograms, those of two hosts, and what pages are
+	 * begun. */
+	assert_in_range((after.st_blocks - before.st_blocks) * 512,
+	    1, (SHM_LATENCY_N + 2) * sizeof(struct hist) + 8 * 4096);
+	assert_int_equal(shm_base(shm)->n_hosts, 2);
+	/* Entries that came later begin at 0: the next reset has them. */
+	assert_true(shm_reserve(shm, 0, SHM_HOSTS_MAX));
+	assert_true(shm_reserve(shm, 1, SHM_HOSTS_MAX));
+	shm_facts(shm)->n_entries = SHM_HOSTS_MAX;
+	counter_set(&shm_slot(shm, 1)->host[SHM_HOSTS_MAX - 1][HOST_FAILED],
+	    6);
+	assert_int_equal(shm_base(shm)->n_hosts, 2);
+	assert_true(shm_reset(shm, 0, 2));
+	assert_int_equal(shm_base(shm)->n_hosts, SHM_HOSTS_MAX);
+	assert_int_equal(counter_get(
+	    &shm_base(shm)->host[SHM_HOSTS_MAX - 1][HOST_FAILED]), 6);
+	shm_close(&shm);
+}
+
 /* What /dev/shm has room for: the linker brings shm.c's calls here, for a full
  * one cannot be had on every machine. */
 static size_t shm_room = SIZE_MAX;
@@ -630,6 +836,26 @@ shm_that_has_dropped_writing_cannot_be_written(void **state)
 	shm_close(&shm);
 }
 
+static void
+shm_keeps_the_old_base_where_dev_shm_is_full(void **state)
+{
+	struct shm *shm = make_ready();
+
+	(void)state;
+	shm_facts(shm)->n_entries = 1;
+	counter_set(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 3);
+	assert_true(shm_reset(shm, 0, 1));
+	counter_set(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 5);
+	shm_room = 4096;
+	assert_false(shm_reset(shm, 1, 2));
+	assert_int_equal(errno, ENOSPC);
+	shm_room = SIZE_MAX;
+	assert_ptr_equal(shm_base(shm), &shm_slot(shm, 0)->base);
+	assert_int_equal(counter_get(
+	    &shm_base(shm)->counter[COUNTER_REQUESTS]), 3);
+	shm_close(&shm);
+}
+
 #define SHM_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -653,9 +879,17 @@ main(void)
 		SHM_TEST(shm_says_why_it_cannot_look),
 		SHM_TEST(shm_zero_gauges_keeps_totals),
 		SHM_TEST(shm_host_continuous_ends_with_a_good_reply_anywhere),
+		SHM_TEST(shm_slow_remembers_the_newest),
+		SHM_TEST(shm_slow_merges_slots_by_time),
+		SHM_TEST(shm_slow_leaves_out_what_is_half_written),
+		SHM_TEST(shm_slow_goes_on_where_its_worker_died),
+		SHM_TEST(shm_slow_gives_no_number_out_of_bounds),
+		SHM_TEST(shm_base_is_what_was_counted_at_the_newest_reset),
+		SHM_TEST(shm_base_takes_no_more_pages_than_it_has_hosts),
 		SHM_TEST(shm_says_when_dev_shm_is_full),
 		SHM_TEST(shm_knows_whether_a_master_uses_it),
 		SHM_TEST(shm_that_has_dropped_writing_cannot_be_written),
+		SHM_TEST(shm_keeps_the_old_base_where_dev_shm_is_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
