@@ -242,10 +242,13 @@ shm_look_slow(struct shm *shm, struct shm_slow_view *views)
 {
 	unsigned n = shm_n_slots(shm), n_views = 0, at;
 	struct shm_slow_view v;
+	struct shm_slot *slot;
 
+	/* Each slot's from its newest on: many end in one millisecond. */
 	for (unsigned i = 0; i < n * SHM_SLOW_N; i++) {
-		if (!shm_read_slow(&shm_slot(shm, i / SHM_SLOW_N)->slow[
-		    i % SHM_SLOW_N], &v))
+		slot = shm_slot(shm, i / SHM_SLOW_N);
+		if (!shm_read_slow(&slot->slow[(slot->n_slow - 1 -
+		    i % SHM_SLOW_N) % SHM_SLOW_N], &v))
 			continue;
 		for (at = n_views; at > 0 && views[at - 1].at_ms < v.at_ms;
 		    at--)

@@ -593,6 +593,24 @@ shm_slow_merges_slots_by_time(void **state)
 	shm_close(&shm);
 }
 
+/* What waited together ends together. */
+static void
+shm_slow_keeps_the_order_within_a_millisecond(void **state)
+{
+	struct shm *shm = make_ready();
+	struct shm_slow_view v = { .at_ms = 7 }, views[SHM_SLOW_N];
+
+	(void)state;
+	for (unsigned i = 0; i < SHM_SLOW_N + 10; i++) {
+		v.total_us = i;
+		shm_add_slow(shm_slot(shm, 1), &v);
+	}
+	assert_int_equal(shm_look_slow(shm, views), SHM_SLOW_N);
+	for (unsigned i = 0; i < SHM_SLOW_N; i++)
+		assert_int_equal(views[i].total_us, SHM_SLOW_N + 9 - i);
+	shm_close(&shm);
+}
+
 /* The worker was killed in the middle of one, or is there now. */
 static void
 shm_slow_leaves_out_what_is_half_written(void **state)
@@ -881,6 +899,7 @@ main(void)
 		SHM_TEST(shm_host_continuous_ends_with_a_good_reply_anywhere),
 		SHM_TEST(shm_slow_remembers_the_newest),
 		SHM_TEST(shm_slow_merges_slots_by_time),
+		SHM_TEST(shm_slow_keeps_the_order_within_a_millisecond),
 		SHM_TEST(shm_slow_leaves_out_what_is_half_written),
 		SHM_TEST(shm_slow_goes_on_where_its_worker_died),
 		SHM_TEST(shm_slow_gives_no_number_out_of_bounds),
