@@ -21,20 +21,18 @@ slow_clock_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* May one more be logged in this second? */
-static bool
-slow_may_log(struct worker *w)
+void
+slow_end_second(struct worker *w)
 {
 	uint64_t second = w->now_us / 1000000;
 
-	if (second != w->slow_second) {
-		if (w->slow_n > SLOW_LOG_MAX)
-			log_warnx("slow: %u more in that second",
-			    w->slow_n - SLOW_LOG_MAX);
-		w->slow_second = second;
-		w->slow_n = 0;
-	}
-	return ++w->slow_n <= SLOW_LOG_MAX;
+	if (second == w->slow_second)
+		return;
+	if (w->slow_n > SLOW_LOG_MAX)
+		log_warnx("slow: %u more in that second",
+		    w->slow_n - SLOW_LOG_MAX);
+	w->slow_second = second;
+	w->slow_n = 0;
 }
 
 static void
@@ -69,6 +67,7 @@ slow_note(struct backend *b, const struct leg *leg, bool is_failed)
 	memcpy(v.key, leg->key, MIN(v.key_len, SHM_SLOW_KEY));
 	worker_count(w, COUNTER_SLOW, 1);
 	shm_add_slow(w->slot, &v);
-	if (slow_may_log(w))
+	slow_end_second(w);
+	if (++w->slow_n <= SLOW_LOG_MAX)
 		slow_log(b, &v);
 }

@@ -12,8 +12,10 @@
 
 /* LEG, for which somebody has waited, was answered by B or has failed. */
 void	 slow_note(struct backend *b, const struct leg *leg, bool is_failed);
+/* W's time goes on: say how many were not logged in a second that is over. */
+void	 slow_end_second(struct worker *w);
 
-/* The same, where it may well have been quick. */
+/* As slow_note, where it may well have been quick. */
 static inline void
 slow_look(struct backend *b, const struct leg *leg, bool is_failed)
 {

@@ -19,6 +19,7 @@
 #include "worker/resolve.h"
 #include "worker/route.h"
 #include "worker/service.h"
+#include "worker/slow.h"
 
 /* How long a worker waits for its backends before it serves without them. */
 static const double worker_settle_s = 2.;
@@ -94,6 +95,8 @@ worker_on_beat_timer(struct ev_loop *loop, ev_timer *ev, int revents)
 	counter_add(&w->slot->heartbeat, 1);
 	worker_count(w, COUNTER_LOG_DROPPED, dropped - w->log_dropped);
 	w->log_dropped = dropped;
+	turn_now(w);
+	slow_end_second(w);
 }
 
 /*
