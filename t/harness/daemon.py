@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 
+from harness import moved
 from harness.net import HOST, Client, Closed, free_port, wait_for
 
 BUILD = os.path.abspath(os.environ.get("KVPROXY_BUILD", "."))
@@ -290,6 +291,8 @@ class Kvproxy:
             if words[0] == "STAT":
                 value = words[2] if len(words) > 2 else ""
                 found[words[1]] = int(value) if value.isdigit() else value
+        if kind in ("", "backends"):
+            moved.note(found, kind != "")
         return found
 
     def stat(self, name):

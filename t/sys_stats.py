@@ -1,0 +1,884 @@
+"""What it says of itself: totals that are exact and never go back, how long
+things took, what was slow, and statistics that begin anew."""
+
+import contextlib
+import os
+import re
+import select
+import signal
+import threading
+import time
+
+import pytest
+
+from harness import (Client, Closed, FakeBackend, Kvproxy, Memcached, binary,
+                     wait_for)
+from harness.moved import tables
+from harness.text import FAIL
+
+WORKER, HOST = tables()
+TOTALS = [name for name, kind in WORKER.items() if kind == "TOTAL"] + \
+    ["cmd_get", "cmd_set", "reloads", "reload_errors"]
+HOST_TOTALS = [name for name, kind in HOST.items() if kind == "TOTAL"] + \
+    ["ejections", "returns"]
+
+
+@pytest.fixture
+def two():
+    with Memcached() as a, Memcached() as b:
+        yield a, b
+
+
+def grown(before, after):
+    """What AFTER has more than BEFORE."""
+    return {name: after[name] - before.get(name, 0) for name in after
+            if isinstance(after[name], int) and
+            after[name] != before.get(name, 0)}
+
+
+def test_stats_have_every_counter_of_the_table(two):
+    with Kvproxy(two) as kv:
+        assert set(WORKER) <= set(kv.stats())
+        for m in two:
+            assert set(HOST) | {"state", "ejections", "returns"} == \
+                set(kv.backend(m))
+
+
+# A load of which everything is known
+
+
+def steps(key):
+    """One round of requests about KEY, which is new: what is asked, what is
+    answered, what it counts, and what it asks of servers."""
+    def read(keys, hits):
+        return {"requests": 1, "reads": 1, "keys_read": keys,
+                "get_hits": hits, "get_misses": keys - hits}
+    yes = {"requests": 1, "writes": 1, "stored": 1}
+    no = {"requests": 1, "writes": 1, "not_stored": 1}
+    value = b"VALUE %s 0 2\r\n42\r\n" % key
+    return [
+        (b"set %s 0 0 2\r\n42\r\n" % key, b"STORED\r\n", yes, "write", 1),
+        (b"get %s\r\n" % key, value + b"END\r\n", read(1, 1), "read", 1),
+        (b"get none.%s\r\n" % key, b"END\r\n", read(1, 0), "read", 1),
+        (b"get %s none.%s %s\r\n" % (key, key, key), value * 2 + b"END\r\n",
+         read(3, 2), "multi", 3),
+        (b"add %s 0 0 1\r\nx\r\n" % key, b"NOT_STORED\r\n", no, "write", 1),
+        (b"incr %s 8\r\n" % key, b"50\r\n", yes, "write", 1),
+        (b"mg %s v\r\n" % key, b"VA 2\r\n50\r\n", read(1, 1), "read", 1),
+        (b"delete none.%s\r\n" % key, b"NOT_FOUND\r\n", no, "write", 1),
+        (b"incr %s x\r\n" % key, b"CLIENT_ERROR invalid numeric delta "
+         b"argument\r\n", {"bad_requests": 1}, None, 0),
+        (b"delete %s\r\n" % key, b"DELETED\r\n", yes, "write", 1),
+    ]
+
+
+class Known:
+    """N clients that ask one thing after another, and know what each of them
+    counts.  One that is closed in the middle begins anew, with keys that
+    nobody has seen; what it had under way is in `lost`."""
+
+    def __init__(self, kv, n=16):
+        self.kv = kv
+        self.counted = {}
+        self.latency = {}
+        self.legs = self.lost = self.answers = self.rounds = 0
+        self.trouble = None
+        self.stopping = False
+        self.waiting = {self._client(): None for _ in range(n)}
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _client(self):
+        return Client(self.kv.port)
+
+    def _ask(self, client, left):
+        if not left:
+            self.rounds += 1
+            left = steps(b"round%d" % self.rounds)
+        client.send(left[0][0])
+        self.waiting[client] = left
+
+    def _take(self, client):
+        left = self.waiting[client]
+        _, want, counts, latency, legs = left[0]
+        try:
+            client.expect(want)
+        except (Closed, ConnectionError):
+            self.lost += 1
+            client.close()
+            del self.waiting[client]
+            return self._client(), None
+        self.answers += 1
+        self.counted.update({name: self.counted.get(name, 0) + n
+                             for name, n in counts.items()})
+        self.latency[latency] = self.latency.get(latency, 0) + 1
+        self.legs += legs
+        return client, left[1:]
+
+    def _run(self):
+        try:
+            for client in list(self.waiting):
+                self._ask(client, None)
+            while any(self.waiting.values()):
+                busy = [c for c, left in self.waiting.items() if left]
+                ready, _, _ = select.select([c.sock for c in busy], [], [],
+                                            20)
+                assert ready, "no answer"
+                for client in [c for c in busy if c.sock in ready]:
+                    client, left = self._take(client)
+                    if self.stopping:
+                        self.waiting[client] = None
+                    else:
+                        self._ask(client, left)
+                time.sleep(0.001)
+        except BaseException as e:
+            self.trouble = e
+
+    def wait(self, n):
+        """Until N more requests were answered."""
+        end = self.answers + n
+        wait_for(lambda: self.answers >= end or self.trouble, 30,
+                 "%d requests" % n)
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        if self.trouble is not None:
+            raise self.trouble
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, exc_type, *exc):
+        self.stopping = True
+        self.thread.join(30)
+        for client in self.waiting:
+            client.close()
+        if exc_type is None and self.trouble is not None:
+            raise self.trouble
+
+
+class Watcher:
+    """Asks for `stats`, `stats backends` and `status` all the time: no total
+    of them ever goes back."""
+
+    def __init__(self, kv):
+        self.kv = kv
+        self.last = {}
+        self.looks = 0
+        self.wrong = []
+        self.trouble = None
+        self.halt = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _see(self, name, value):
+        if value < self.last.get(name, 0):
+            self.wrong.append((name, self.last[name], value))
+        self.last[name] = value
+
+    def _look(self):
+        stats = self.kv.stats()
+        for name in TOTALS:
+            self._see(name, stats[name])
+        for name, value in self.kv.stats("backends").items():
+            if name.rsplit(":", 1)[1] in HOST_TOTALS:
+                self._see(name, value)
+        # A host's failures stand first, and then its failures in a row.
+        seen = set()
+        for name, value in re.findall(
+                r"^(Number of (?:processed requests|requests failed)|  - \S+)"
+                r" \[(\d+)\]$", self.kv.status(), re.M):
+            if name not in seen:
+                self._see(name, int(value))
+            seen.add(name)
+        self.looks += 1
+
+    def _run(self):
+        try:
+            while not self.halt.wait(0.002):
+                self._look()
+        except BaseException as e:
+            self.trouble = e
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, exc_type, *exc):
+        self.halt.set()
+        self.thread.join(30)
+        if exc_type is not None:
+            return
+        if self.trouble is not None:
+            raise self.trouble
+        assert self.looks > 10 and not self.wrong, self.wrong
+
+
+def n_latencies(kv):
+    stats = kv.stats("latency")
+    return {name: stats[name + ":count"]
+            for name in ("read", "multi", "write", "every")}
+
+
+def check_exact(kv, load, hosts):
+    """Every total is what LOAD says: in `stats`, `stats backends`, `stats
+    workers`, `stats latency` and `status`."""
+    stats = kv.stats()
+    assert {n: stats[n] for n in load.counted} == load.counted
+    assert stats["cmd_get"] == load.counted["keys_read"]
+    assert stats["cmd_set"] == load.counted["writes"]
+    slots = kv.slots().values()
+    for name, n in load.counted.items():
+        assert sum(slot[name] for slot in slots) == n, name
+    assert sum(kv.backend(m, "requests") for m in hosts) == load.legs
+    want = {name: load.latency.get(name, 0) for name in n_latencies(kv)}
+    assert n_latencies(kv) == want
+    latency = kv.stats("latency")
+    assert sum(latency[m.name + ":count"] for m in hosts) == load.legs
+    assert "Number of processed requests [%d]" % load.counted["requests"] in \
+        kv.status()
+    for name in ("failed_requests", "reply_errors", "fail_timeout", "moved",
+                 "rejected_connections", "accept_errors"):
+        assert stats[name] == 0, name
+
+
+def test_totals_are_exact_over_two_workers(two):
+    with Kvproxy(two, workers=2) as kv:
+        kv.wait_connected(*two)
+        with Watcher(kv), Known(kv) as load:
+            load.wait(3000)
+            load.stop()
+        check_exact(kv, load, two)
+        assert min(s["requests"] for s in kv.slots().values()) > 0
+
+
+def test_totals_are_exact_through_reloads(two):
+    """Also those of workers that are there no more."""
+    with Kvproxy(two, workers=2) as kv:
+        kv.wait_connected(*two)
+        with Watcher(kv), Known(kv) as load:
+            for n in (2, 1, 3, 2):
+                load.wait(500)
+                kv.reload(workers=n)
+            load.wait(500)
+            load.stop()
+        assert load.lost == 0
+        check_exact(kv, load, two)
+        assert kv.stat("reloads") == 4
+
+
+def test_a_killed_worker_takes_no_more_than_was_under_way(two):
+    with Kvproxy(two, workers=2) as kv:
+        kv.lose_workers = True
+        kv.wait_connected(*two)
+        with Watcher(kv) as watcher, Known(kv) as load:
+            for _ in range(3):
+                load.wait(500)
+                victim = kv.worker_pids()[0]
+                looks = watcher.looks
+                os.kill(victim, signal.SIGKILL)
+                wait_for(lambda: victim not in kv.worker_pids() and
+                         kv.all_workers(), what="another worker")
+                wait_for(lambda: watcher.looks > looks + 3)
+            load.wait(500)
+            load.stop()
+        assert load.lost > 0
+        stats = kv.stats()
+        for name, n in load.counted.items():
+            # A get of several counts up to three keys.
+            most = load.lost * (3 if "get_" in name or "key" in name else 1)
+            assert n <= stats[name] <= n + most, name
+        legs = sum(kv.backend(m, "requests") for m in two)
+        assert load.legs <= legs <= load.legs + 3 * load.lost
+        for name, n in n_latencies(kv).items():
+            had = load.latency.get(name, 0)
+            assert had <= n <= had + load.lost, name
+
+
+def test_bytes_are_exact(two):
+    with Kvproxy(two, workers=2) as kv, contextlib.ExitStack() as stack:
+        kv.wait_connected(*two)
+        clients = [stack.enter_context(kv.client()) for _ in range(10)]
+        asker = stack.enter_context(kv.client())
+
+        def ask():
+            asker.send(b"stats\r\n")
+            return asker.recv_until(b"END\r\n")
+
+        def n_bytes(text):
+            return [int(re.search(rb"STAT %s (\d+)" % name, text).group(1))
+                    for name in (b"bytes_read", b"bytes_written")]
+        first = ask()
+        # Its own request had come, its answer had not gone.
+        want = n_bytes(first)
+        want[1] += len(first)
+        for i, c in enumerate(clients):
+            for data, reply, *_ in steps(b"client%d" % i):
+                c.ask(data, reply)
+                want[0] += len(data)
+                want[1] += len(reply)
+
+        def is_exact():
+            want[0] += len(b"stats\r\n")
+            text = ask()
+            got = n_bytes(text)
+            assert got[0] <= want[0] and got[1] <= want[1]
+            had = list(want)
+            want[1] += len(text)
+            return got == had
+        wait_for(is_exact)
+
+
+def test_connections_are_exact(two):
+    with Kvproxy(two, workers=2, core={"max_connections": 20}) as kv, \
+            contextlib.ExitStack() as stack:
+        before = kv.stats()
+        clients = []
+        for _ in range(12):
+            c = stack.enter_context(kv.client())
+            c.ask(b"get none\r\n", b"END\r\n")
+            clients.append(c)
+        assert kv.stat("curr_connections") == 13
+        for c in clients[:3]:
+            c.send(b"quit\r\n")
+        clients[3].reset()
+        clients[4].close()
+        for c in clients[5:7]:
+            c.send(b"a" * 5000)
+        clients[7].send(b"set k 0 0 nonsense\r\n")
+        wait_for(lambda: kv.stat("curr_connections") == 13 - 8)
+        for _ in range(15):
+            clients.append(stack.enter_context(kv.client()))
+            clients[-1].ask(b"get none\r\n", b"END\r\n")
+        for _ in range(4):
+            c = stack.enter_context(kv.client())
+            assert c.eof() == b"ERROR Too many open connections\r\n"
+        more = grown(before, kv.stats())
+        closed = {n: v for n, v in more.items() if n.startswith("close_")}
+        assert closed.pop("close_client") + closed.pop("close_error", 0) == 2
+        assert closed == {"close_quit": 3, "close_bad": 3}
+        assert more["rejected_connections"] == 4
+        assert more["total_connections"] == 12 + 15
+        assert more["curr_connections"] == 4 + 15
+
+
+# How long it took
+
+
+class Timed(FakeBackend):
+    """Answers reads after times of known shares, and notes how long each
+    took from its coming to its answer."""
+
+    def __init__(self, delays_ms):
+        self.delays_ms = delays_ms
+        self.took_ms = []
+        super().__init__(script=self._answer)
+
+    def _answer(self, conn, req):
+        begin = time.monotonic()
+        # The key says which, so that all workers have the same shares.
+        delay = self.delays_ms[int(req.key[1:]) % len(self.delays_ms)]
+        time.sleep(delay / 1000)
+        conn.send(req.hit(b"v"))
+        self.took_ms.append((time.monotonic() - begin) * 1000)
+        return b""
+
+    def quantile(self, p):
+        took = sorted(self.took_ms)
+        return took[max(0, -int(-p * len(took) // 1) - 1)]
+
+
+DELAYS_MS = [20] * 28 + [50] * 6 + [100] * 4 + [200] * 2
+
+
+def ask_in_turn(client, n):
+    for i in range(n):
+        client.ask(b"get k%d\r\n" % i,
+                   b"VALUE k%d 0 1\r\nv\r\nEND\r\n" % i)
+
+
+def test_latencies_are_those_of_the_host():
+    """Within 5 % of what the host has seen itself; it was this machine that
+    was slow where that fails once."""
+    def round_of(kv, fake, clients):
+        reset_text(clients[0])
+        del fake.took_ms[:]
+        threads = [threading.Thread(target=ask_in_turn, args=(c, 80))
+                   for c in clients.values()]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        wait_for(lambda: len(fake.took_ms) == 160)
+        stats = kv.stats("latency")
+        assert stats["read:count"] == stats[fake.name + ":count"] == 160
+        wrong = []
+        for what in ("read", fake.name):
+            for name, p in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+                got = float(stats["%s:%s_us" % (what, name)]) / 1000
+                want = fake.quantile(p)
+                if abs(got - want) > want * 0.05:
+                    wrong.append((what, name, got, want))
+            assert stats[what + ":max_us"] >= 200000
+            assert stats[what + ":mean_us"] >= sum(DELAYS_MS) / len(
+                DELAYS_MS) * 1000
+        return wrong
+
+    with Timed(DELAYS_MS) as fake, Kvproxy([fake], workers=2) as kv:
+        kv.wait_connected(fake)
+        with kv.client_on_each() as clients:
+            wrong = [round_of(kv, fake, clients)]
+            while wrong[-1] and len(wrong) < 3:
+                wrong.append(round_of(kv, fake, clients))
+            assert not wrong[-1], wrong
+
+
+def test_latencies_have_classes_of_their_own(two):
+    """And what is answered here, or in error, is in none."""
+    with Kvproxy(two) as kv, kv.client() as c, kv.client() as b:
+        kv.wait_connected(*two)
+        for data, reply, latency in [
+                (b"get a\r\n", b"END\r\n", "read"),
+                (b"gets a\r\n", b"END\r\n", "read"),
+                (b"mg a v\r\n", b"EN\r\n", "read"),
+                (b"gat 10 a\r\n", b"END\r\n", "write"),
+                (b"get a b\r\n", b"END\r\n", "multi"),
+                (b"set a 0 0 1\r\nx\r\n", b"STORED\r\n", "write"),
+                (b"set a 0 0 1 noreply\r\nx\r\n", b"", "write"),
+                (b"touch a 0\r\n", b"TOUCHED\r\n", "write"),
+                (b"delete a\r\n", b"DELETED\r\n", "write"),
+                (b"flush_all\r\n", b"OK\r\n", "every"),
+                (b"version\r\n", None, None), (b"mn\r\n", b"MN\r\n", None),
+                (b"get\r\n", b"ERROR\r\n", None)]:
+            before = n_latencies(kv)
+            c.send(data)
+            if reply is None:
+                c.recv_line()
+            else:
+                c.expect(reply)
+            if latency is not None:
+                wait_for(lambda: n_latencies(kv) != before, what=data)
+            assert grown(before, n_latencies(kv)) == \
+                ({latency: 1} if latency else {}), data
+        before = n_latencies(kv)
+        b.send(binary.request("getq", b"a") + binary.request("noop"))
+        assert binary.recv(b).op == binary.OPCODES["noop"]
+        assert grown(before, n_latencies(kv)) == {"read": 1}
+
+
+def test_a_request_that_timed_out_is_in_its_class_and_not_in_its_host():
+    """The host has not answered; its client has waited."""
+    with FakeBackend(script=lambda conn, req: b"") as fake, \
+            Kvproxy([fake], core={"recv_timeout": 100}) as kv, \
+            kv.client() as c:
+        kv.wait_connected(fake)
+        assert c.ask_line(b"get k\r\n").startswith(FAIL)
+        stats = kv.stats("latency")
+        assert stats["read:count"] == 1
+        assert stats["read:max_us"] >= 100000
+        assert stats[fake.name + ":count"] == 0
+
+
+# What was slow
+
+
+SLOW = re.compile(r"slow: (\w+) \"(.*)\"(\.\.\.)? at (\S+): (\d+) ms"
+                  r"( without an answer)?, (\d+) of them before it was sent$")
+MORE = re.compile(r"slow: (\d+) more in that second$")
+ENTRY = re.compile(r"(\S+) (\w+) (.*) (\S+) (answered|failed) "
+                   r"total_us=(\d+) queued_us=(\d+)$")
+
+
+def slow_lines(kv):
+    found = [SLOW.search(line) for line in kv.logged().splitlines()]
+    return [m.groups() for m in found if m]
+
+
+def slow_entries(kv):
+    """`stats slow`, the newest first."""
+    stats = kv.stats("slow")
+    assert list(stats) == ["slow:%d" % i for i in range(len(stats))]
+    found = [ENTRY.match(v) for v in stats.values()]
+    assert all(found), stats
+    return [m.groups() for m in found]
+
+
+class Sleepy(FakeBackend):
+    """Answers requests for keys that begin with PREFIX when told to."""
+
+    def __init__(self, prefix=b"slow"):
+        self.prefix = prefix
+        self.gate = threading.Event()
+        super().__init__(script=self._answer)
+
+    def _answer(self, conn, req):
+        if req.key.startswith(self.prefix):
+            self.gate.wait(20)
+        return req.hit(b"v") if req.is_read() else None
+
+
+def sleep_past(begin, seconds):
+    """What is slow is a matter of time: until SECONDS after BEGIN."""
+    wait_for(lambda: time.monotonic() > begin + seconds)
+
+
+def test_a_slow_request_is_logged_and_remembered():
+    with Sleepy() as fake, Kvproxy([fake], core={"slow_ms": 50}) as kv, \
+            kv.client() as c:
+        kv.wait_connected(fake)
+        c.ask(b"get quick\r\n", b"VALUE quick 0 1\r\nv\r\nEND\r\n")
+        begin = time.monotonic()
+        now = time.time()
+        c.send(b"get slow\r\n")
+        wait_for(lambda: fake.seen(b"slow"))
+        sleep_past(begin, 0.08)
+        fake.gate.set()
+        c.expect(b"VALUE slow 0 1\r\nv\r\nEND\r\n")
+        took_ms = (time.monotonic() - begin) * 1000
+        what, key, cut, host, total, failed, queued = wait_for(
+            lambda: slow_lines(kv))[0]
+        assert (what, key, cut, host, failed) == (
+            "read", "slow", None, fake.name, None)
+        assert 60 <= int(total) <= took_ms and int(queued) < 50
+        (at, what, key, host, how, total_us, queued_us), = slow_entries(kv)
+        assert (what, key, host, how) == ("read", "slow", fake.name,
+                                          "answered")
+        assert int(total_us) // 1000 == int(total)
+        assert int(queued_us) // 1000 == int(queued)
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}$", at)
+        at = time.mktime(time.strptime(at[:-4], "%Y-%m-%dT%H:%M:%S"))
+        assert now - 1 <= at <= time.time()
+        assert kv.stat("slow_requests") == 1
+
+
+@pytest.mark.parametrize("key, shown", [
+    (b"slow\x01\x7f\xff", r"slow\x01\x7f\xff"),
+    (b'slow" at 1.2.3.4:5: 0 ms\nfatal: all is lost\\',
+     r'slow" at 1.2.3.4:5: 0 ms\x0afatal: all is lost\x5c'),
+    (b"slow" + b"k" * 60, "slow" + "k" * 60),
+    (b"slow" + b"k" * 61, "slow" + "k" * 60 + "..."),
+    (b"slow" + b"k" * 246, "slow" + "k" * 60 + "..."),
+    (b"slow" + b"\x80" * 100, "slow" + r"\x80" * 60 + "..."),
+])
+def test_a_slow_key_is_escaped_and_cut(key, shown):
+    # The host may be asked in base64.
+    with Sleepy(b"") as fake, Kvproxy([fake], core={"slow_ms": 1}) as kv, \
+            kv.client() as c:
+        kv.wait_connected(fake)
+        begin = time.monotonic()
+        c.send(binary.request("get", key))
+        wait_for(lambda: fake.requests)
+        sleep_past(begin, 0.01)
+        fake.gate.set()
+        assert binary.recv(c).value == b"v"
+        entry, = wait_for(lambda: slow_entries(kv))
+        assert entry[2] == shown
+        line, = [li for li in kv.logged().splitlines() if " slow: " in li]
+        assert ': read "%s"%s at %s: ' % (
+            shown.replace("...", ""), "..." if "..." in shown else "",
+            fake.name) in line
+
+
+def test_slow_writes_and_parts_of_large_requests_are_told_apart(two):
+    with Sleepy() as fake, Kvproxy([fake], core={"slow_ms": 20}) as kv, \
+            kv.client() as c:
+        kv.wait_connected(fake)
+        begin = time.monotonic()
+        c.send(b"set slow1 0 0 1\r\nx\r\nget slow2 slow3\r\nflush_all\r\n")
+        wait_for(lambda: fake.seen(b"slow1"))
+        sleep_past(begin, 0.04)
+        fake.gate.set()
+        c.expect(b"STORED\r\nVALUE slow2 0 1\r\nv\r\nVALUE slow3 0 1\r\nv\r\n"
+                 b"END\r\nOK\r\n")
+        wait_for(lambda: kv.stat("slow_requests") == 4)
+        assert [e[1:3] for e in slow_entries(kv)][::-1] == [
+            ("write", "slow1"), ("multi", "slow2"),
+            ("multi", "slow3"), ("every", "")]
+
+
+def fill_slow(client, fake, n, prefix=b"slow"):
+    """N slow requests of one client, all under way at once."""
+    # A client's window grows with what it has been answered.
+    client.ask(b"get quick\r\n" * n,
+               b"VALUE quick 0 1\r\nv\r\nEND\r\n" * n)
+    fake.gate.clear()
+    keys = [b"%s%03d" % (prefix, i) for i in range(n)]
+    begin = time.monotonic()
+    client.send(b"".join(b"get %s\r\n" % k for k in keys))
+    wait_for(lambda: fake.seen(keys[0]))
+    sleep_past(begin, 0.03)
+    fake.gate.set()
+    for key in keys:
+        client.expect(b"VALUE %s 0 1\r\nv\r\nEND\r\n" % key)
+
+
+def test_no_more_than_ten_a_second_are_logged():
+    with Sleepy() as fake, Kvproxy([fake], core={"slow_ms": 20}) as kv, \
+            kv.client() as c:
+        kv.wait_connected(fake)
+        fill_slow(c, fake, 100)
+        wait_for(lambda: kv.stat("slow_requests") == 100)
+        # They may lie in two seconds; how many more there were in one is
+        # said when it is over.
+        wait_for(lambda: len(slow_lines(kv)) + sum(
+            int(m.group(1)) for m in map(
+                MORE.search, kv.logged().splitlines()) if m) == 100, 5)
+        assert 10 <= len(slow_lines(kv)) <= 20
+        assert len(slow_entries(kv)) == 64
+
+
+def test_stats_slow_has_the_last_ones_of_all_workers():
+    with Sleepy() as fake, Kvproxy([fake], workers=2,
+                                   core={"slow_ms": 20}) as kv:
+        kv.wait_connected(fake)
+        with kv.client_on_each() as clients:
+            fill_slow(clients[0], fake, 70, b"slow0.")
+            assert [e[2] for e in slow_entries(kv)] == [
+                "slow0.%03d" % i for i in range(69, 5, -1)]
+            fill_slow(clients[1], fake, 30, b"slow1.")
+            fill_slow(clients[0], fake, 3, b"slow2.")
+            entries = slow_entries(kv)
+            assert len(entries) == 64
+            times = [e[0] for e in entries]
+            assert times == sorted(times, reverse=True)
+            assert [e[2] for e in entries] == [
+                "slow2.%03d" % i for i in (2, 1, 0)] + [
+                "slow1.%03d" % i for i in range(29, -1, -1)] + [
+                "slow0.%03d" % i for i in range(69, 38, -1)]
+            for c in clients.values():
+                c.send(b"stats slow\r\n")
+                assert c.recv_until(b"END\r\n").count(b"STAT slow:") == 64
+
+
+def test_time_before_it_was_sent_is_told_while_the_connection_is_blocked():
+    """The host does not read: a value fills its connection, and what comes
+    behind it stays here."""
+    big = 8 << 20
+    gate = threading.Event()
+
+    def hold(conn, req):
+        if req.key == b"first":
+            gate.wait(20)
+        return req.hit(b"v") if req.is_read() else None
+
+    with FakeBackend(script=hold, rcvbuf=4096) as fake, \
+            Kvproxy([fake], core={"slow_ms": 50, "max_packet": 16}) as kv, \
+            kv.client() as one, kv.client() as other:
+        kv.wait_connected(fake)
+        one.send(b"get first\r\n")
+        wait_for(lambda: fake.seen(b"first"))
+        one.send(b"set big 0 0 %d\r\n" % big + b"x" * big + b"\r\n")
+        wait_for(lambda: kv.stat("writes") == 1)
+        begin = time.monotonic()
+        other.send(b"get behind\r\n")
+        wait_for(lambda: kv.stat("reads") == 2)
+        sleep_past(begin, 0.1)
+        gate.set()
+        other.expect(b"VALUE behind 0 1\r\nv\r\nEND\r\n")
+        entries = {e[2]: e for e in slow_entries(kv)}
+        total, queued = map(int, entries["behind"][5:])
+        assert 90000 <= queued <= total
+        total, queued = map(int, entries["first"][5:])
+        assert queued < 50000 and total >= 90000
+
+
+def test_time_before_it_was_sent_is_told_while_the_connection_is_renewed():
+    with Sleepy() as fake, Kvproxy([fake], core={
+            "slow_ms": 50, "connect_timeout": 5000}) as kv, kv.client() as c:
+        kv.wait_connected(fake)
+        greeted = threading.Event()
+        real = fake.greeting
+
+        def late(line):
+            greeted.wait(20)
+            return real(line)
+
+        fake.greeting = late
+        before = len(fake.conns)
+        fake.conns[-1].close()
+        wait_for(lambda: len(fake.conns) > before)
+        begin = time.monotonic()
+        c.send(b"get k\r\n")
+        wait_for(lambda: kv.stat("reads") == 1)
+        sleep_past(begin, 0.1)
+        greeted.set()
+        c.expect(b"VALUE k 0 1\r\nv\r\nEND\r\n")
+        (_, _, key, _, how, total, queued), = slow_entries(kv)
+        assert (key, how) == ("k", "answered")
+        assert 90000 <= int(queued) <= int(total)
+
+
+def test_a_request_that_times_out_is_slow_and_failed():
+    with Sleepy() as fake, Kvproxy([fake], core={
+            "slow_ms": 50, "recv_timeout": 100}) as kv, kv.client() as c:
+        kv.wait_connected(fake)
+        assert c.ask_line(b"get slow\r\n").startswith(FAIL)
+        (_, what, key, host, how, total, queued), = slow_entries(kv)
+        assert (what, key, host, how) == ("read", "slow", fake.name,
+                                          "failed")
+        assert int(total) >= 100000 and int(queued) < 50000
+        line, = slow_lines(kv)
+        assert line[:4] == ("read", "slow", None, fake.name)
+        assert line[5] == " without an answer"
+        # Its late answer is nobody's: it counts once.
+        fake.gate.set()
+        wait_for(lambda: kv.stat("late_replies") == 1)
+        assert kv.stat("slow_requests") == 1
+
+
+def test_slow_ms_changes_with_a_reload_and_0_is_none():
+    with Sleepy() as fake, Kvproxy([fake], workers=2) as kv, \
+            kv.client() as c:
+        kv.wait_connected(fake)
+        fill_slow(c, fake, 3)
+        assert kv.stat("slow_requests") == 0 and not slow_entries(kv)
+        kv.reload(core={"slow_ms": 20})
+        fill_slow(c, fake, 3)
+        wait_for(lambda: kv.stat("slow_requests") == 3)
+        kv.reload(core={"slow_ms": 60000})
+        fill_slow(c, fake, 3)
+        kv.reload(core={"slow_ms": 0})
+        fill_slow(c, fake, 3)
+        assert kv.stat("slow_requests") == 3
+        # What was remembered stays.
+        assert len(slow_entries(kv)) == 3 == len(slow_lines(kv))
+
+
+# Statistics that begin anew
+
+
+def reset_text(client):
+    client.ask(b"stats reset\r\n", b"RESET\r\n")
+
+
+def reset_binary(client):
+    client.send(binary.request("stat", b"reset", opaque=7))
+    r = binary.recv(client)
+    assert (r.op, r.status, r.opaque, r.key, r.value) == (
+        binary.OPCODES["stat"], 0, 7, b"", b"")
+
+
+@pytest.mark.parametrize("reset", [reset_text, reset_binary])
+def test_statistics_begin_anew(two, reset):
+    with Kvproxy(two, workers=2, core={"slow_ms": 60000}) as kv:
+        kv.wait_connected(*two)
+        with Known(kv) as load:
+            load.wait(500)
+            load.stop()
+            done = load.counted["requests"]
+            before = kv.stats()
+            connected = {m: kv.backend(m, "connected") for m in two}
+            with kv.client() as c:
+                reset(c)
+                assert before["curr_connections"] == 17
+                after = kv.stats()
+            assert after["curr_connections"] == 18
+            assert after["server_connections"] == \
+                before["server_connections"] == 4
+            own = {"bytes_read", "bytes_written", "total_connections",
+                   "close_client", "clients_given", "clients_taken"}
+            assert {n: after[n] for n in TOTALS
+                    if n not in own and after[n]} == {}
+            assert after["bytes_read"] < before["bytes_read"]
+            for m in two:
+                host = kv.backend(m)
+                assert host["connected"] == connected[m] == 2
+                assert {n: host[n] for n in HOST if host[n]} == \
+                    {"connected": 2}
+            latency = kv.stats("latency")
+            assert not any(v for v in latency.values()), latency
+            # Neither the block nor what each worker has goes back.
+            assert "processed requests [%d]" % done in kv.status()
+            assert sum(s["requests"] for s in kv.slots().values()) == done
+
+
+def test_what_comes_after_a_reset_is_exact(two):
+    """Whichever worker was told, whichever is asked."""
+    with Kvproxy(two, workers=2) as kv, kv.client_on_each() as clients:
+        kv.wait_connected(*two)
+        for told in (0, 1, 1, 0):
+            with Known(kv) as load:
+                load.wait(300)
+                load.stop()
+            reset_text(clients[told])
+            with Known(kv) as load:
+                load.wait(300)
+                load.stop()
+            for c in clients.values():
+                c.send(b"stats\r\n")
+                text = c.recv_until(b"END\r\n")
+                for name, n in load.counted.items():
+                    assert b"STAT %s %d\r\n" % (name.encode(), n) in text
+            assert n_latencies(kv) == {
+                n: load.latency.get(n, 0) for n in n_latencies(kv)}
+            assert sum(kv.backend(m, "requests") for m in two) == load.legs
+
+
+def test_a_reset_holds_through_kills_and_reloads(two):
+    with Kvproxy(two, workers=2) as kv:
+        kv.lose_workers = True
+        kv.wait_connected(*two)
+        with Known(kv) as load:
+            load.wait(300)
+            load.stop()
+        with kv.client_on_each() as clients:
+            reset_text(clients[1])
+        reset_at = kv.stat("requests")
+        assert reset_at == 0
+        # The one that was told is there no more: its word is.
+        os.kill(kv.slots()[1]["pid"], signal.SIGKILL)
+        wait_for(lambda: kv.slots()[1]["starts"] == 2 and kv.all_workers())
+        assert kv.stat("requests") == 0
+        kv.reload(workers=1)
+        assert kv.stat("requests") == 0
+        with kv.client() as c:
+            c.ask(b"get none\r\n", b"END\r\n")
+        assert kv.stat("requests") == 1
+
+
+def test_a_host_that_comes_after_a_reset_counts_from_0(two):
+    a, b = two
+    with Kvproxy([a], workers=2) as kv:
+        kv.wait_connected(a)
+        with kv.client() as c:
+            reset_text(c)
+            kv.reload(group=[a, b])
+            kv.wait_connected(a, b)
+            for i in range(40):
+                c.ask(b"get none%d\r\n" % i, b"END\r\n")
+            shares = [kv.backend(m, "requests") for m in two]
+            assert sum(shares) == 40 and all(shares)
+            latency = kv.stats("latency")
+            assert [latency[m.name + ":count"] for m in two] == shares
+            assert kv.backend(b, "connects") == 2
+            reset_text(c)
+            assert [kv.backend(m, "requests") for m in two] == [0, 0]
+            assert kv.backend(b, "connects") == 0
+            # And one that goes and comes again.
+            kv.reload(group=[a])
+            kv.reload(group=[a, b])
+            kv.wait_connected(a, b)
+            assert kv.backend(b, "requests") == 0
+
+
+def test_totals_of_status_go_on_through_resets(two):
+    """Under load, with resets all the time: nothing goes back there, and in
+    `stats` nothing becomes huge."""
+    def processed(kv):
+        return int(re.search(r"processed requests \[(\d+)\]",
+                             kv.status()).group(1))
+    with Kvproxy(two, workers=2) as kv, kv.client_on_each() as clients:
+        kv.wait_connected(*two)
+        with Known(kv) as load:
+            last = 0
+            for i in range(200):
+                reset_text(clients[i % 2])
+                assert max(kv.stat(n) for n in ("requests", "stored")) < 1 << 40
+                latency = kv.stats("latency")
+                assert all(int(v) < 1 << 40 for v in latency.values())
+                now = processed(kv)
+                assert now >= last
+                last = now
+            load.stop()
+        assert processed(kv) == load.counted["requests"]
