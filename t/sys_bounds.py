@@ -180,6 +180,7 @@ def test_P16_whichever_malloc_fails_no_value_is_taken_for_a_command(dialect):
     connection: the next value is full of commands."""
     trap = (b"\r\nflush_all" * 1000 + b"\r\n")[:10000]
     sizes, fired = {b"a": b"A" * 10000, b"b": b"B" * 10000, b"c": trap}, 0
+    counted = 0
     with Memcached() as m, m.client() as direct:
         direct.ask(store(b"canary", b"x"), b"STORED\r\n")
         for nth in range(1, 100):
@@ -213,7 +214,29 @@ def test_P16_whichever_malloc_fails_no_value_is_taken_for_a_command(dialect):
                 wait_for(lambda: kv.backend(m, "connected") == 1)
                 with kv.client() as c3:
                     c3.ask(store(b"c", trap), b"STORED\r\n")
+                counted += kv.stat("fail_memory") > 0
                 fired += all_done
                 if not all_done:
                     break
-        assert fired >= 3
+        assert fired >= 3 and 0 < counted <= fired
+
+
+def test_P16_a_value_that_there_is_no_room_for_costs_its_client():
+    """It has come in part, and the buffer for the rest cannot be had."""
+    value = b"A" * 200000
+    with Memcached() as m:
+        kv = Kvproxy([m], program=FAULTY)
+        fault = kv.path("fault")
+        kv.env["KVPROXY_FAULT"] = fault
+        with kv, kv.client() as c1, kv.client() as c2:
+            kv.wait_connected(m)
+            for c in (c1, c2):
+                c.ask(b"get k\r\n", b"END\r\n")
+            with open(fault, "w") as f:
+                f.write("%-8d" % 1)
+            c1.send(store(b"k", value)[:1000])
+            assert c1.eof() == b""
+            assert kv.stat("close_memory") == 1
+            assert not os.path.exists(fault)
+            c2.ask(store(b"k", value) + b"get k\r\n",
+                   b"STORED\r\n" + item(b"k", value) + b"END\r\n")
