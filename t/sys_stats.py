@@ -243,6 +243,14 @@ def check_exact(kv, load, hosts):
         assert stats[name] == 0, name
 
 
+def check_connections(stats):
+    """Each that was accepted is there or was closed for a reason; each that
+    was given to another worker was taken by one."""
+    assert stats["total_connections"] == stats["curr_connections"] + sum(
+        n for name, n in stats.items() if name.startswith("close_"))
+    assert stats["clients_given"] == stats["clients_taken"]
+
+
 def test_totals_are_exact_over_two_workers(two):
     with Kvproxy(two, workers=2) as kv:
         kv.wait_connected(*two)
@@ -265,6 +273,7 @@ def test_totals_are_exact_through_reloads(two):
             load.stop()
         assert load.lost == 0
         check_exact(kv, load, two)
+        check_connections(kv.stats())
         assert kv.stat("reloads") == 4
 
 
@@ -361,6 +370,7 @@ def test_connections_are_exact(two):
         assert more["rejected_connections"] == 4
         assert more["total_connections"] == 12 + 15
         assert more["curr_connections"] == 4 + 15
+        check_connections(kv.stats())
 
 
 # How long it took
@@ -725,6 +735,24 @@ def test_a_request_that_times_out_is_slow_and_failed():
         fake.gate.set()
         wait_for(lambda: kv.stat("late_replies") == 1)
         assert kv.stat("slow_requests") == 1
+
+
+def test_a_request_that_was_never_sent_has_waited_all_its_time():
+    with Sleepy() as fake, Kvproxy([fake], core={
+            "slow_ms": 50, "recv_timeout": 100, "connect_timeout": 5000,
+            "failover_threshold": 100}) as kv, kv.client() as c:
+        kv.wait_connected(fake)
+        hold = threading.Event()
+        real = fake.greeting
+        fake.greeting = lambda line: hold.wait(20) and real(line)
+        before = len(fake.conns)
+        fake.conns[-1].close()
+        wait_for(lambda: len(fake.conns) > before)
+        assert c.ask_line(b"get k\r\n").startswith(FAIL)
+        (_, _, key, _, how, total, queued), = slow_entries(kv)
+        assert (key, how) == ("k", "failed")
+        assert int(queued) == int(total) >= 100000
+        hold.set()
 
 
 def test_slow_ms_changes_with_a_reload_and_0_is_none():
