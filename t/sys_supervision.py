@@ -232,7 +232,8 @@ def test_P6_SIGHUP_at_any_moment_of_the_start(memcached):
             while time.monotonic() < end:
                 pass
             kv.hup()
-            wait_for(lambda: kv.proc.poll() is not None or kv.is_serving())
+            wait_for(lambda: kv.proc.poll() is not None or
+                     "workers serve" in kv.logged())
             if kv.proc.poll() is None:
                 kv.hup()
                 wait_for(lambda: "reloaded" in kv.logged())
