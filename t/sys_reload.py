@@ -932,6 +932,51 @@ def test_port_becomes_listen_and_port_again(memcached):
         c.ask(b"get k\r\n", b"END\r\n")
 
 
+def test_an_adopted_address_waits_for_the_service_that_gets_it(memcached):
+    """That is being prepared, which a host takes long to be; slot 2 has no
+    worker, and another one accepts from its sockets."""
+    port = free_port()
+    section = {"extension": "memcached.so", "hosts": "group", "port": port}
+    with Blackhole() as hole, Kvproxy(
+            [memcached], workers=3, more={"second": section},
+            service={"connect_timeout": 500}) as kv, \
+            contextlib.ExitStack() as st:
+        kv.reload(workers=2)
+        all_of_them = [st.enter_context(Connector((HOST, port)))
+                       for _ in range(4)]
+        for old, new in (("second", "third"), ("third", "second")):
+            kv.reload(more={old: None, new: dict(section, hosts="slow",
+                                                 connect_timeout=500)},
+                      slow=[memcached, hole], service={"failover": "none"})
+            served = sum(c.served for c in all_of_them)
+            wait_for(lambda: sum(c.served for c in all_of_them) > served + 20)
+        assert kv.worker_pids() == kv.first_workers
+        assert [s["starts"] for s in kv.slots().values()] == [1, 1, 1]
+
+
+def test_a_worker_that_goes_holds_no_socket(memcached):
+    """It stays while copies wait in it; the address is refused before."""
+    port = free_port()
+    section = {"extension": "memcached.so", "hosts": "group", "port": port}
+    with Gate() as gate, Kvproxy([memcached], workers=2, backup=[gate],
+                                 more={"second": section}) as kv, \
+            kv.client_on_each() as each:
+        for slot, c in each.items():
+            c.ask(b"set k%d 0 0 1\r\n1\r\n" % slot, b"STORED\r\n")
+        for changes in ({"workers": 1}, {"more": {"second": None}}):
+            number = kv.stat("reloads") + 1
+            kv.change(**changes)
+            kv.hup()
+            wait_for(lambda: kv.slots()[0]["reloads"] == number)
+        wait_for(lambda: is_refused(port))
+        assert len(kv.worker_pids()) == 2
+        kv.change(more={"second": section})
+        kv.hup()
+        wait_for(lambda: not is_refused(port))
+        gate.gate.set()
+        kv.wait_reloaded(3)
+
+
 def test_an_address_moves_from_one_service_to_another(two):
     """Who was there stays with the one that was called."""
     a, b = free_port(), free_port()

@@ -191,6 +191,28 @@ reload_settled(struct worker *w)
 	ev_timer_start(w->loop, &r->timer);
 }
 
+static void
+reload_close_listens(struct reload *r)
+{
+	while (r->n_listens > 0)
+		(void)close(r->listens[--r->n_listens].fd);
+}
+
+/* A worker that gives its clients away has no sockets any more: held by it,
+ * they would stay open when all others have closed them. */
+static bool
+reload_set_listens(struct reload *r)
+{
+	struct worker *w = r->w;
+
+	if (w->giving) {
+		reload_close_listens(r);
+		return true;
+	}
+	return listener_set(w, w->birth->slot, r->listens, r->n_listens,
+	    w->services, false);
+}
+
 void
 reload_finish(struct worker *w)
 {
@@ -202,8 +224,7 @@ reload_finish(struct worker *w)
 	w->reload = NULL;
 	ev_timer_stop(w->loop, &r->timer);
 	ok = service_commit_all(w, r->services, r->conf, r->loaded) &&
-	    listener_set(w, w->birth->slot, r->listens, r->n_listens,
-	    w->services, false);
+	    reload_set_listens(r);
 	w->n_workers = r->n_workers;
 	log_set_level((enum log_level)w->conf->cfg->log_level);
 	atomic_store_explicit(&w->slot->seen_config, r->number,
@@ -230,13 +251,11 @@ void
 reload_drop(struct worker *w)
 {
 	struct reload *r = w->reload;
-	size_t i;
 
 	if (r == NULL)
 		return;
 	w->reload = NULL;
 	ev_timer_stop(w->loop, &r->timer);
-	for (i = 0; i < r->n_listens; i++)
-		(void)close(r->listens[i].fd);
+	reload_close_listens(r);
 	free(r);
 }
