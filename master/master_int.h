@@ -51,6 +51,7 @@ struct master {
 	struct check	*check;		/* of the file as it was read last */
 	int		 snapshot;	/* of that file, -1: none */
 	bool		 is_check_late;	/* another reload was asked for */
+	ev_timer	 late_timer;	/* whose time may have come */
 	uint64_t	 n_reloads;	/* that are in force */
 };
 

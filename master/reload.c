@@ -19,6 +19,8 @@
 #include "shared/log.h"
 #include "shared/shm.h"
 
+#define RELOAD_WAIT_S	0.02	/* between looks whether the last one is done */
+
 /* What is to come into force. */
 struct reload_next {
 	struct setup	 setup;
@@ -349,15 +351,53 @@ reload_start_check(struct master *m)
 	reload_end_check(m);
 }
 
+/* Some worker has not brought the last one into force yet, for it connects to
+ * new hosts first.  The next one would have it serve without them. */
+static bool
+reload_is_under_way(const struct master *m)
+{
+	for (unsigned i = 0; i < m->n_slots; i++)
+		if ((slot_state(m->slots[i]) == SLOT_RUNNING ||
+		    slot_state(m->slots[i]) == SLOT_STARTING) &&
+		    shm_slot(m->shm, i)->seen_config < m->n_reloads)
+			return true;
+	return false;
+}
+
+static void
+reload_on_late_timer(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+	(void)loop;
+	(void)revents;
+	reload_order(timer->data);
+}
+
+static void
+reload_wait(struct master *m)
+{
+	m->is_check_late = true;
+	if (m->check != NULL || m->state == MASTER_STARTING ||
+	    ev_is_active(&m->late_timer))
+		return;
+	ev_timer_init(&m->late_timer, reload_on_late_timer, RELOAD_WAIT_S, 0.);
+	m->late_timer.data = m;
+	ev_timer_start(m->loop, &m->late_timer);
+}
+
 void
 reload_order(struct master *m)
 {
 	char err[CONFIG_ERR_MAX];
 
-	/* Of many that are asked for meanwhile, one is done. */
-	m->is_check_late = m->check != NULL || m->state == MASTER_STARTING;
-	if (m->is_check_late || m->state == MASTER_STOPPING)
+	if (m->state == MASTER_STOPPING)
 		return;
+	/* Of many that are asked for meanwhile, one is done. */
+	if (m->check != NULL || m->state == MASTER_STARTING ||
+	    reload_is_under_way(m)) {
+		reload_wait(m);
+		return;
+	}
+	m->is_check_late = false;
 	notify_reloading();
 	m->snapshot = config_snapshot(m->setup.cfg->path, err);
 	if (m->snapshot == -1)
@@ -385,5 +425,7 @@ reload_forget(const struct master *m)
 void
 reload_fini(struct master *m)
 {
+	if (ev_is_active(&m->late_timer))
+		ev_timer_stop(m->loop, &m->late_timer);
 	reload_end_check(m);
 }

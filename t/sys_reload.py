@@ -301,6 +301,24 @@ def test_P13_a_hundred_reloads_leave_nothing_behind(two):
         c.ask(b"get k\r\n", b"END\r\n")
 
 
+def test_a_reload_waits_for_the_one_before(two):
+    """Of which a host that cannot be reached keeps the workers; others that
+    are new in it would not be connected to."""
+    with Blackhole() as hole, Kvproxy(
+            two[:1], workers=2, service={"connect_timeout": 500}) as kv, \
+            kv.client() as c:
+        kv.change(group=[hole, two[0]])
+        kv.hup()
+        wait_for(lambda: kv.stat("reloads") == 1)
+        assert not kv.is_settled()
+        begin = time.monotonic()
+        kv.reload(group=two)
+        assert time.monotonic() - begin > 0.3
+        fill(c)
+        assert kv.stat("failed_requests") == 0
+        assert kv.stat("reloads") == 2
+
+
 def test_what_is_prepared_is_left_alone_until_it_is_in_force(two):
     """A host that cannot be reached keeps a reload waiting, while what the
     last one has left is swept and copies are looked after."""
