@@ -476,6 +476,8 @@ def test_SIGUSR1_begins_a_new_log_in_all_processes(memcached, user):
             kv.log_begin = 0
             os.kill(kv.pid, signal.SIGUSR1)
             wait_for(lambda: "opened again" in kv.logged())
+            with kv.client_on_each():	# who answers has read its order
+                pass
             memcached.kill()
             memcached.start()
             wait_for(lambda: {kv.pid} | set(kv.worker_pids()) <=
