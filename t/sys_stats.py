@@ -373,6 +373,26 @@ def test_connections_are_exact(two):
         check_connections(kv.stats())
 
 
+def test_what_is_sent_because_of_a_reply_is_counted():
+    """A classic read of a stale item gives its token to recache back: it asks
+    for the CAS, and marks the item anew."""
+    with Memcached() as m, Kvproxy([m]) as kv, kv.client() as c:
+        kv.wait_connected(m)
+        for key in (b"fresh", b"stale"):
+            c.ask(b"set %s 0 0 1\r\nv\r\n" % key, b"STORED\r\n")
+        m.ask(b"md stale I T30\r\n", b"HD\r\n")
+        for key, more in ((b"fresh", 0), (b"stale", 2)):
+            before = kv.stats()
+            c.ask(b"get %s\r\n" % key,
+                  b"VALUE %s 0 1\r\nv\r\nEND\r\n" % key)
+            after = kv.stats()
+            assert after["follow_ups"] - before["follow_ups"] == more
+            # The client has asked once.
+            assert after["requests"] - before["requests"] == 1
+            assert after["keys_read"] - before["keys_read"] == 1
+            assert after["get_hits"] - before["get_hits"] == 1
+
+
 # How long it took
 
 
