@@ -82,13 +82,19 @@ struct shm_slow_view {
 	unsigned char	 key[SHM_SLOW_KEY];
 };
 
+/* Of one host: see shm_base. */
+struct shm_base_host {
+	counter_cell	 counter[HOST_N];
+	counter_cell	 ejections, returns;
+};
+
 /* What is taken off what `stats` shows, since somebody has said reset. */
 struct shm_base {
 	_Atomic uint64_t at_us;		/* monotonic; 0: never */
 	_Atomic uint32_t n_hosts;	/* entries below; no others are here */
 	counter_cell	 counter[COUNTER_N];
 	struct hist	 latency[SHM_LATENCY_N];
-	counter_cell	 host[SHM_HOSTS_MAX][HOST_N];
+	struct shm_base_host host[SHM_HOSTS_MAX];
 	struct hist	 host_latency[SHM_HOSTS_MAX];
 };
 

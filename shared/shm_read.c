@@ -140,6 +140,18 @@ shm_set_hist(struct hist *h, const struct hist_view *view)
 	counter_set(&h->sum_us, view->sum_us);
 }
 
+static void
+shm_set_base_host(struct shm_base_host *base, struct shm *shm, unsigned host)
+{
+	for (unsigned c = 0; c < HOST_N; c++)
+		counter_set(&base->counter[c],
+		    shm_host_sum(shm, host, (enum host_counter)c));
+	counter_set(&base->ejections,
+	    counter_get(&shm_host(shm, host)->ejections));
+	counter_set(&base->returns,
+	    counter_get(&shm_host(shm, host)->returns));
+}
+
 bool
 shm_reset(struct shm *shm, unsigned slot, uint64_t now_us)
 {
@@ -156,9 +168,7 @@ shm_reset(struct shm *shm, unsigned slot, uint64_t now_us)
 		shm_set_hist(&base->latency[i], &view);
 	}
 	for (unsigned i = 0; i < n_hosts; i++) {
-		for (unsigned c = 0; c < HOST_N; c++)
-			counter_set(&base->host[i][c],
-			    shm_host_sum(shm, i, (enum host_counter)c));
+		shm_set_base_host(&base->host[i], shm, i);
 		shm_look_host_latency(shm, i, &view);
 		shm_set_hist(&base->host_latency[i], &view);
 	}

@@ -910,6 +910,25 @@ def test_a_host_that_comes_after_a_reset_counts_from_0(two):
             assert kv.backend(b, "requests") == 0
 
 
+def test_ejections_begin_anew(two):
+    a, b = two
+    with Kvproxy(two, workers=2) as kv, kv.client() as c:
+        kv.wait_connected(a, b)
+        for _ in range(2):
+            a.kill()
+            kv.wait_state(a, "out")
+            a.start()
+            kv.wait_state(a, "up")
+            host = kv.backend(a)
+            assert (host["ejections"], host["returns"]) == (1, 1)
+            assert host["events"] > 0 and host["connect_errors"] > 0
+            reset_text(c)
+            host = kv.backend(a)
+            assert (host["ejections"], host["returns"]) == (0, 0)
+            assert host["events"] == host["connect_errors"] == 0
+            assert host["state"] == "up"
+
+
 def test_totals_of_status_go_on_through_resets(two):
     """Under load, with resets all the time: nothing goes back there, and in
     `stats` nothing becomes huge."""

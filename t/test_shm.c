@@ -697,7 +697,7 @@ shm_base_is_what_was_counted_at_the_newest_reset(void **state)
 	assert_ptr_equal(base, &shm_slot(shm, 1)->base);
 	assert_int_equal(counter_get(&base->counter[COUNTER_REQUESTS]), 7);
 	assert_int_equal(base->n_hosts, 4);
-	assert_int_equal(counter_get(&base->host[3][HOST_FAILED]), 5);
+	assert_int_equal(counter_get(&base->host[3].counter[HOST_FAILED]), 5);
 	assert_int_equal(counter_get(&base->latency[SHM_LATENCY_READ].n[10]),
 	    1);
 	assert_int_equal(counter_get(&base->host_latency[3].sum_us), 20);
@@ -744,7 +744,7 @@ shm_base_takes_no_more_pages_than_it_has_hosts(void **state)
 	assert_true(shm_reset(shm, 0, 2));
 	assert_int_equal(shm_base(shm)->n_hosts, SHM_HOSTS_MAX);
 	assert_int_equal(counter_get(
-	    &shm_base(shm)->host[SHM_HOSTS_MAX - 1][HOST_FAILED]), 6);
+	    &shm_base(shm)->host[SHM_HOSTS_MAX - 1].counter[HOST_FAILED]), 6);
 	shm_close(&shm);
 }
 

@@ -79,16 +79,24 @@ status_total(struct shm *shm, enum counter c)
 	    base != NULL ? &base->counter[c] : NULL);
 }
 
+/* NULL: HOST came later, or there was no reset. */
+static const struct shm_base_host *
+status_host_base(struct shm *shm, unsigned host)
+{
+	const struct shm_base *base = shm_base(shm);
+
+	return base != NULL && host < base->n_hosts ? &base->host[host] : NULL;
+}
+
 static uint64_t
 status_host_total(struct shm *shm, unsigned host, enum host_counter c)
 {
-	const struct shm_base *base = shm_base(shm);
+	const struct shm_base_host *base = status_host_base(shm, host);
 
 	if (c == HOST_CONTINUOUS)
 		return shm_host_continuous(shm, host);
 	return status_since(counters_host[c].kind, shm_host_sum(shm, host, c),
-	    base != NULL && host < base->n_hosts ? &base->host[host][c] :
-	    NULL);
+	    base != NULL ? &base->counter[c] : NULL);
 }
 
 static void
@@ -121,16 +129,22 @@ status_stats_totals(struct request *req, struct worker *w)
 }
 
 static void
-status_stats_host(struct request *req, const struct shm_host *host)
+status_stats_host(struct request *req, struct shm *shm, unsigned entry)
 {
+	const struct shm_host *host = shm_host(shm, entry);
+	const struct shm_base_host *base = status_host_base(shm, entry);
 	char name[STATUS_NAME_MAX];
 
 	snprintf(name, sizeof(name), "%s:state", host->name);
 	status_stat(req, name, "%s", shm_host_state_names[host->state]);
 	snprintf(name, sizeof(name), "%s:ejections", host->name);
-	status_stat(req, name, "%" PRIu64, (uint64_t)host->ejections);
+	status_stat(req, name, "%" PRIu64, status_since(COUNTER_TOTAL,
+	    counter_get(&host->ejections), base != NULL ? &base->ejections :
+	    NULL));
 	snprintf(name, sizeof(name), "%s:returns", host->name);
-	status_stat(req, name, "%" PRIu64, (uint64_t)host->returns);
+	status_stat(req, name, "%" PRIu64, status_since(COUNTER_TOTAL,
+	    counter_get(&host->returns), base != NULL ? &base->returns :
+	    NULL));
 }
 
 static void
@@ -143,7 +157,7 @@ status_stats_backends(struct request *req, struct worker *w)
 
 	for (i = 0; i < n; i++) {
 		host = shm_nth_host(shm, i);
-		status_stats_host(req, shm_host(shm, host));
+		status_stats_host(req, shm, host);
 		for (c = 0; c < HOST_N; c++) {
 			if (c >= HOST_FIRST_INTERNAL &&
 			    c <= HOST_LAST_INTERNAL)
