@@ -23,7 +23,7 @@ fail() {
 
 sh "$top/etc/debian-packages.sh" autoconf automake make gcc libc6-dev \
     libev-dev libiniparser-dev memcached netcat-openbsd \
-    libc-ares-dev pkg-config
+    libc-ares-dev libmicrohttpd-dev pkg-config
 
 tmp=$(mktemp -d)
 pids=

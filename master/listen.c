@@ -10,7 +10,13 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "shared/log.h"
+
+#define LISTEN_TRIES	50	/* for an address, 20 ms apart */
+#define LISTEN_PAUSE_NS	(20 * 1000 * 1000)
 
 static int
 listen_set(int fd, int level, int option)
@@ -108,6 +114,24 @@ listen_claim(const struct config_listen *l, unsigned mode, int backlog,
 }
 
 int
+listen_await(const struct config_listen *l, unsigned mode, int backlog,
+    char *err, size_t room)
+{
+	const struct timespec pause = { .tv_nsec = LISTEN_PAUSE_NS };
+	int fd, n = LISTEN_TRIES;
+
+	for (;;) {
+		fd = listen_claim(l, mode, backlog, err, room);
+		if (fd != -1 || errno != EADDRINUSE || --n == 0)
+			return fd;
+		if (n == LISTEN_TRIES - 1)
+			log_warnx("%s; waiting, for a master was killed", err);
+		if (nanosleep(&pause, NULL) == -1)
+			return -1;
+	}
+}
+
+int
 listen_join(const struct config_listen *l, int backlog, char *err, size_t room)
 {
 	return listen_open(l, backlog, false, err, room);
@@ -139,4 +163,29 @@ listen_admit(int fd)
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused,
 	    sizeof(unused));
+}
+
+static in_port_t
+listen_port(const struct sockaddr_storage *sa, bool *is_any)
+{
+	const struct sockaddr_in *in = (const void *)sa;
+	const struct sockaddr_in6 *in6 = (const void *)sa;
+
+	if (sa->ss_family == AF_INET6) {
+		*is_any = IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+		return in6->sin6_port;
+	}
+	*is_any = in->sin_addr.s_addr == INADDR_ANY;
+	return in->sin_port;
+}
+
+bool
+listen_overlaps(const struct sockaddr_storage *a,
+    const struct sockaddr_storage *b)
+{
+	bool a_is_any, b_is_any;
+
+	return a->ss_family == b->ss_family && a->ss_family != AF_UNIX &&
+	    listen_port(a, &a_is_any) == listen_port(b, &b_is_any) &&
+	    (a_is_any || b_is_any);
 }

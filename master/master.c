@@ -1,5 +1,6 @@
 #include "master/master.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -117,6 +118,18 @@ master_count_fds(const struct config *cfg)
 	    worker_count_fds(cfg, n_workers)) + MASTER_CLIENT_FDS;
 }
 
+/* How many clients a LIMIT of descriptors, which is enough, leaves all of CFG's
+ * workers together. */
+static size_t
+master_most_clients(const struct config *cfg, size_t limit)
+{
+	const size_t n_workers = master_count_workers(cfg);
+	size_t most;
+
+	return __builtin_mul_overflow(limit - worker_count_fds(cfg, n_workers),
+	    n_workers, &most) ? SIZE_MAX : most;
+}
+
 bool
 master_check_fds(const struct config *cfg, size_t limit, char *err)
 {
@@ -130,8 +143,8 @@ master_check_fds(const struct config *cfg, size_t limit, char *err)
 		    cfg->path, n_fds, limit);
 		return false;
 	}
-	if (__builtin_mul_overflow(limit - worker_count_fds(cfg, n_workers),
-	    n_workers, &most) || (size_t)cfg->max_connections <= most)
+	most = master_most_clients(cfg, limit);
+	if ((size_t)cfg->max_connections <= most)
 		return true;
 	return config_fail_core(cfg, "max_connections", err,
 	    "%lld is more than the %zu that a limit of %zu descriptors "
@@ -175,6 +188,7 @@ master_order_reopen(struct master *m)
 	for (unsigned i = 0; i < m->n_slots; i++)
 		if (slot_has_worker(m->slots[i]))
 			slot_send(m->slots[i], &msg, &fd, 1);
+	metrics_child_restart(m->metrics);
 	log_info("%s: opened again", m->setup.cfg->log_path);
 }
 
@@ -184,7 +198,8 @@ master_bury(struct master *m, pid_t pid, int status)
 	for (unsigned i = 0; i < m->n_slots; i++)
 		if (slot_reap(m->slots[i], pid, status))
 			return;
-	if (!reload_reap(m, pid))
+	if (!reload_reap(m, pid) &&
+	    !metrics_child_reap(m->metrics, pid, status))
 		log_debug("a child that is no worker has ended, pid %ld",
 		    (long)pid);
 }
@@ -247,6 +262,7 @@ master_let_go(struct master *m)
 	pidfile_forget(m->birth->lock);
 	if (m->birth->ready_fd != -1)
 		close(m->birth->ready_fd);
+	metrics_child_forget(m->metrics);
 	for (unsigned i = 0; i < m->n_slots; i++)
 		slot_forget(m->slots[i]);
 }
@@ -529,6 +545,53 @@ master_make_sockets(struct master *m)
 	return true;
 }
 
+static void
+master_on_metrics_fork(void *data)
+{
+	master_let_go(data);
+}
+
+/* Its socket, before there is anybody to serve it. */
+static bool
+master_make_metrics(struct master *m)
+{
+	const struct metrics_child_birth birth = {
+		.loop = m->loop,
+		.shm = m->shm,
+		.user = m->birth->user,
+		.on_fork = master_on_metrics_fork,
+		.data = m,
+	};
+	char err[CONFIG_ERR_MAX];
+
+	m->metrics = metrics_child_new(&birth);
+	if (m->metrics == NULL)
+		return false;
+	if (metrics_child_prepare(m->metrics, m->setup.cfg,
+	    m->birth->lock->was_stale, err))
+		return true;
+	snprintf(m->err, m->err_room, "%s", err);
+	return false;
+}
+
+void
+master_follow_metrics(struct master *m)
+{
+	const struct config *cfg = m->setup.cfg;
+	struct report_setup setup = {
+		.cfg = cfg,
+		.host_entry = m->host_entry,
+		.n_workers = m->n_workers,
+		.max_connections = (uint64_t)cfg->max_connections,
+	};
+	struct rlimit limit;
+
+	if (cfg->max_connections == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		setup.max_connections = master_most_clients(cfg,
+		    (size_t)limit.rlim_cur);
+	metrics_child_follow(m->metrics, &setup);
+}
+
 /* Spawn all, and wait until they serve or a signal says stop. */
 static bool
 master_start_slots(struct master *m)
@@ -589,6 +652,8 @@ master_new(const struct master_birth *birth, struct setup *setup, char *err,
 	if (!master_make_sockets(m) || !master_make_shm(m))
 		goto fail;
 	m->common.shm = m->shm;
+	if (!master_make_metrics(m))
+		goto fail;
 	if (!master_grow_slots(m, m->n_workers, err, room))
 		goto fail;
 	master_pin_slots(m);
@@ -599,6 +664,7 @@ master_new(const struct master_birth *birth, struct setup *setup, char *err,
 	if (!master_start_slots(m))
 		goto fail;
 	shm_set_ready(m->shm);
+	master_follow_metrics(m);
 	if (m->state == MASTER_SERVING)
 		log_info("%u workers serve", m->n_workers);
 	/* A reload may have been asked for meanwhile. */
@@ -657,6 +723,7 @@ master_free(struct master **master)
 	/* One more signal must not leave anything behind. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
+	metrics_child_free(&m->metrics);
 	master_end_slots(m);
 	for (unsigned i = 0; i < SHM_WORKERS_MAX; i++)
 		slot_free(&m->slots[i]);

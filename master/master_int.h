@@ -13,6 +13,7 @@
 #include "master/health.h"
 #include "master/inbox.h"
 #include "master/master.h"
+#include "master/metrics_child.h"
 #include "master/places.h"
 #include "master/slot.h"
 #include "master/sockets.h"
@@ -44,6 +45,7 @@ struct master {
 	struct inboxes	 inboxes;
 	struct places	 places;
 	struct shm	*shm;
+	struct metrics_child *metrics;
 	struct health	*health;
 	struct health_hooks health_hooks;
 
@@ -66,6 +68,8 @@ void	 master_fill_slots(struct master *m);
 /* Have each slot's sockets accepted from by somebody, and tell those whose
  * sockets have changed. */
 void	 master_keep_sockets(struct master *m, bool have_changed);
+/* The metrics page goes by the setup, too. */
+void	 master_follow_metrics(struct master *m);
 /* In a child: the master's signals and loop are not its own. */
 void	 master_let_go(struct master *m);
 

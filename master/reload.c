@@ -195,7 +195,8 @@ reload_prepare(struct master *m, struct reload_next *next,
 	}
 	if (!reload_reserve(m, next, err) ||
 	    !sockets_prepare(m->sockets, cfg, m->n_slots, false, err,
-	    CONFIG_ERR_MAX))
+	    CONFIG_ERR_MAX) ||
+	    !metrics_child_prepare(m->metrics, cfg, false, err))
 		return false;
 	snprintf(err, CONFIG_ERR_MAX, "out of memory");
 	return health_follow(&m->health, cfg, next->host_entry);
@@ -259,6 +260,7 @@ reload_commit(struct master *m, struct reload_next *next)
 	master_pin_slots(m);
 	master_keep_sockets(m, true);
 	master_fill_slots(m);
+	master_follow_metrics(m);
 }
 
 static void
@@ -281,6 +283,7 @@ reload_take(struct master *m, const struct worker_place *place, size_t n)
 
 	if (!reload_prepare(m, &next, &places, err)) {
 		sockets_undo(m->sockets);
+		metrics_child_undo(m->metrics);
 		reload_drop(&next);
 		reload_refuse(m, err);
 		return;

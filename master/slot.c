@@ -1,5 +1,5 @@
 /*
- * slot.c: the only place that forks workers.
+ * slot.c: the only place that makes workers.
  */
 #include "master/slot.h"
 
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "master/user.h"
+#include "master/child.h"
 #include "shared/fdpass.h"
 #include "shared/log.h"
 
@@ -118,36 +118,23 @@ slot_set_cpu(const struct slot *s, pid_t pid)
 }
 
 /* The child's way to worker_run. */
-static void	slot_be_worker(struct slot *, int, pid_t, const sigset_t *)
+static void	slot_be_worker(struct slot *, const struct child *, int)
 		    NORETURN;
 
 static void
-slot_be_worker(struct slot *s, int control, pid_t master,
-    const sigset_t *mask)
+slot_be_worker(struct slot *s, const struct child *child, int control)
 {
-	static const int ignored[] = {
-		SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE
-	};
 	const struct slot_common *common = s->common;
 	static struct worker_birth birth;
+	char who[32];
 
 	common->on_fork(common->data, s->i, &birth);
 	birth.control = control;
-	for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
-		signal(ignored[i], SIG_IGN);
-	sigprocmask(SIG_SETMASK, mask, NULL);
 	if (s->cpu != -1)
 		slot_set_cpu(s, 0);
-	if (!user_become(common->user)) {
-		log_error("worker %u: cannot become user %s", s->i,
-		    common->user->name);
+	snprintf(who, sizeof(who), "worker %u", s->i);
+	if (!child_settle(child, common->user, who))
 		_exit(1);
-	}
-	/* A change of user takes it away. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != master)
-		_exit(1);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	slot_set_core(common);
 	_exit(worker_run(&birth));
 }
@@ -175,38 +162,20 @@ slot_watch(struct slot *s, pid_t pid, int control)
 	return SLOT_STARTING;
 }
 
-/* Fork with all signals blocked: no handler of the master's may run in the
- * child.  -1 with errno. */
-static pid_t
-slot_fork(struct slot *s, const int pair[2])
-{
-	const pid_t master = getpid();
-	sigset_t all, mask;
-	pid_t pid;
-	int saved;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &mask);
-	pid = fork();
-	if (pid == 0) {
-		close(pair[0]);
-		slot_be_worker(s, pair[1], master, &mask);
-	}
-	saved = errno;
-	sigprocmask(SIG_SETMASK, &mask, NULL);
-	errno = saved;
-	return pid;
-}
-
 static enum slot_state
 slot_spawn(struct slot *s)
 {
 	int pair[2] = { -1, -1 };
+	struct child child;
 	pid_t pid = -1;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 	    0, pair) == 0)
-		pid = slot_fork(s, pair);
+		pid = child_fork(&child);
+	if (pid == 0) {
+		close(pair[0]);
+		slot_be_worker(s, &child, pair[1]);
+	}
 	if (pid == -1)
 		snprintf(s->why, sizeof(s->why),
 		    "worker %u cannot be started: %s", s->i, strerror(errno));

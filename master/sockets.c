@@ -4,18 +4,13 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "master/listen.h"
-#include "shared/log.h"
 
 #define SOCKETS_LEAVE_MS	1000	/* the workers are done before */
-#define SOCKETS_TRIES		50	/* for an address, 20 ms apart */
-#define SOCKETS_PAUSE_NS	(20 * 1000 * 1000)
 
 struct sockets_addr {
 	struct sockets_addr *next;
@@ -132,56 +127,24 @@ sockets_find(const struct sockets *s, const struct config_listen *l)
 	return a;
 }
 
-static in_port_t
-sockets_port(const struct sockaddr_storage *sa, bool *is_any)
-{
-	const struct sockaddr_in *in = (const void *)sa;
-	const struct sockaddr_in6 *in6 = (const void *)sa;
-
-	if (sa->ss_family == AF_INET6) {
-		*is_any = IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
-		return in6->sin6_port;
-	}
-	*is_any = in->sin_addr.s_addr == INADDR_ANY;
-	return in->sin_port;
-}
-
 /* Is L's port ours already, on any address or, where L is any, on one?  Then
- * only sockets that share it can be had, and nobody else has them. */
+ * nobody else has it. */
 static bool
 sockets_has_port(const struct sockets *s, const struct config_listen *l)
 {
-	bool l_is_any, a_is_any;
-	const struct sockets_addr *a;
-
-	for (a = s->addrs; a != NULL; a = a->next)
-		if (!a->is_unix && a->n_fds > 0 &&
-		    a->sa.ss_family == l->sa.ss_family &&
-		    sockets_port(&a->sa, &a_is_any) ==
-		    sockets_port(&l->sa, &l_is_any) && (a_is_any || l_is_any))
+	for (const struct sockets_addr *a = s->addrs; a != NULL; a = a->next)
+		if (a->n_fds > 0 && listen_overlaps(&a->sa, &l->sa))
 			return true;
 	return false;
 }
 
-/* The first socket of L, which is free or, where IS_PATIENT, will soon be:
- * the workers of a master that was killed may listen a moment longer. */
+/* The first socket of L. */
 static int
 sockets_claim(const struct config_service *service,
     const struct config_listen *l, bool is_patient, char *err, size_t room)
 {
-	const struct timespec pause = { .tv_nsec = SOCKETS_PAUSE_NS };
-	int fd, n = is_patient ? SOCKETS_TRIES : 1;
-
-	for (;;) {
-		fd = listen_claim(l, service->socket_mode,
-		    (int)service->backlog, err, room);
-		if (fd != -1 || errno != EADDRINUSE || --n == 0)
-			return fd;
-		if (n == SOCKETS_TRIES - 1)
-			log_warnx("%s; waiting, for a master was killed", err);
-		if (nanosleep(&pause, NULL) == -1)
-			return -1;
-	}
+	return (is_patient ? listen_await : listen_claim)(l,
+	    service->socket_mode, (int)service->backlog, err, room);
 }
 
 static bool

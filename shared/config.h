@@ -117,6 +117,7 @@ struct config_service {
 struct config {
 	const char	*path;
 	CONFIG_CORE(CONFIG_FIELD)
+	struct config_listen *metrics_listen; /* NULL: no metrics page */
 	struct config_service *services;
 	size_t		 n_services;
 	struct config_group *groups;

@@ -93,7 +93,7 @@ bool	 config_option_fill_service(struct config *cfg,
 
 /* config_listen.c */
 
-/* Make the listens of all services. */
+/* Make the listens of all services, and that of the metrics page. */
 bool	 config_listen_make_all(struct config *cfg, char *err) MUST_CHECK;
 
 /* config_hosts.c */

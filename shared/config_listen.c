@@ -1,5 +1,5 @@
 /*
- * config_listen.c: the addresses that services listen on.
+ * config_listen.c: the addresses that services listen on, and the metrics page.
  */
 #include "shared/config_int.h"
 
@@ -30,15 +30,13 @@ config_listen_find_twin(const struct config *cfg,
 	return NULL;
 }
 
-/* An address that is free still, from the LEN bytes at TEXT. */
+/* L from the LEN bytes at TEXT, which stand in ENTRY of SECTION: an address
+ * or, where MAY_BE_PATH, a path. */
 static bool
-config_listen_add(struct config *cfg, struct config_service *service,
-    const char *key, const char *text, size_t len, char *err)
+config_listen_parse(const struct config *cfg, struct config_listen *l,
+    const struct config_section *section, const struct config_entry *entry,
+    const char *text, size_t len, bool may_be_path, char *err)
 {
-	const struct config_section *section = service->section;
-	const struct config_entry *entry = config_find(section, key);
-	struct config_listen *l = &service->listens[service->n_listens];
-	const struct config_service *twin;
 	char normal[HOSTS_NORMAL_MAX];
 	enum hosts_form form;
 	const char *why;
@@ -49,15 +47,34 @@ config_listen_add(struct config *cfg, struct config_service *service,
 		    "out of memory");
 	form = hosts_parse(l->name, &l->sa, &l->sa_len, &why);
 	if (form == HOSTS_NAME)
-		why = "a name; an address or a path is wanted";
-	if (form == HOSTS_BAD || form == HOSTS_NAME)
+		why = may_be_path ? "a name; an address or a path is wanted" :
+		    "a name; an address is wanted";
+	else if (form == HOSTS_UNIX && !may_be_path)
+		why = "a path; an address is wanted";
+	else if (form != HOSTS_BAD)
+		why = NULL;
+	if (why != NULL)
 		return config_fail(err, cfg->file, section, entry,
 		    "\"%.200s\": %s", l->name, why);
 	hosts_normalize(l->name, normal);
 	l->normal = config_copy(cfg->file, normal, strlen(normal));
-	if (l->normal == NULL)
-		return config_fail(err, cfg->file, section, NULL,
-		    "out of memory");
+	return l->normal != NULL || config_fail(err, cfg->file, section, NULL,
+	    "out of memory");
+}
+
+/* An address that is free still, from the LEN bytes at TEXT. */
+static bool
+config_listen_add(struct config *cfg, struct config_service *service,
+    const char *key, const char *text, size_t len, char *err)
+{
+	const struct config_section *section = service->section;
+	const struct config_entry *entry = config_find(section, key);
+	struct config_listen *l = &service->listens[service->n_listens];
+	const struct config_service *twin;
+
+	if (!config_listen_parse(cfg, l, section, entry, text, len, true,
+	    err))
+		return false;
 	twin = config_listen_find_twin(cfg, service, service->n_listens, l);
 	if (twin != NULL && strcmp(key, "port") == 0)
 		return config_fail(err, cfg->file, section, entry,
@@ -152,6 +169,44 @@ config_listen_make(struct config *cfg, struct config_service *service,
 	return true;
 }
 
+/* A port alone, or with a colon before it, is one of this machine alone; a star
+ * is any address. */
+static bool
+config_listen_make_metrics(struct config *cfg, char *err)
+{
+	const struct config_section *core = config_find_section(cfg->file,
+	    CONFIG_CORE_NAME);
+	const struct config_entry *entry = config_find(core, "metrics");
+	const struct config_service *last =
+	    &cfg->services[cfg->n_services - 1], *twin;
+	const char *text = cfg->metrics, *host = "";
+	struct config_listen *l;
+	char word[CONFIG_LISTEN_WORD];
+
+	if (text == NULL)
+		return true;
+	if (text[strspn(text, "0123456789")] == '\0')
+		host = "127.0.0.1:";
+	else if (*text == ':')
+		host = "127.0.0.1";
+	else if (*text == '*')
+		host = "0.0.0.0";
+	snprintf(word, sizeof(word), "%s%s", host, text + (*text == '*'));
+	l = config_alloc(cfg->file, 1, sizeof(*l));
+	if (l == NULL)
+		return config_fail(err, cfg->file, core, NULL,
+		    "out of memory");
+	if (!config_listen_parse(cfg, l, core, entry, word, strlen(word),
+	    false, err))
+		return false;
+	twin = config_listen_find_twin(cfg, last, last->n_listens, l);
+	if (twin != NULL)
+		return config_fail(err, cfg->file, core, entry,
+		    "%s is one of [%s] already", l->name, twin->name);
+	cfg->metrics_listen = l;
+	return true;
+}
+
 bool
 config_listen_make_all(struct config *cfg, char *err)
 {
@@ -162,5 +217,5 @@ config_listen_make_all(struct config *cfg, char *err)
 			return false;
 		room -= cfg->services[i].n_listens;
 	}
-	return true;
+	return config_listen_make_metrics(cfg, err);
 }

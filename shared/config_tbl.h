@@ -36,8 +36,8 @@ X(max_connections, "max_connections", INT, "0", 0, 1000000, NULL, NOW, \
     "client connections in all, 0: what the descriptor limit allows") \
 X(worker_buffer, "worker_buffer", MB, "1024", 1, 1048576, NULL, NOW, \
     "MiB in a worker's buffers above which clients that do not read pause") \
-X(metrics, "metrics", STR, NULL, 1, 128, NULL, LATER, \
-    "address:port of the metrics page") \
+X(metrics, "metrics", STR, NULL, 1, 128, NULL, NOW, \
+    "address:port, or a port of this machine alone, of the metrics page") \
 X(slow_ms, "slow_ms", INT, "0", 0, 3600000, NULL, NOW, \
     "requests slower than this many milliseconds are logged, 0: none")
 

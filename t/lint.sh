@@ -177,15 +177,16 @@ text ~ /^[ \t]*#[ \t]*include[ \t]*["<]/ {
 	    "worker/extload.c")
 	# main.c forks once, to go into the background; check.c for a child
 	# that only looks at a file.
-	own("fork", "master/(slot|main|check)\\.c", "master/slot.c")
+	own("fork", "master/(child|main|check)\\.c", "master/child.c")
 	own("vfork|clone|system|popen|posix_spawnp?", "-", "nobody")
 	own("recv|recvfrom|recvmsg|send|sendto|sendmsg|readv|writev|sendfile",
 	    "worker/io\\.c|shared/fdpass\\.c",
 	    "worker/io.c and shared/fdpass.c")
 	own("exit|quick_exit", "master/main\\.c|shared/log\\.c",
 	    "the mains and shared/log.c")
-	own("_exit|_Exit", "master/(slot|main|check)\\.c|shared/log\\.c",
-	    "master/slot.c, the mains and shared/log.c")
+	own("_exit|_Exit",
+	    "master/(slot|main|check|metrics_child)\\.c|shared/log\\.c",
+	    "whoever forks and shared/log.c")
 	own("abort", "shared/log\\.c", "shared/log.c")
 }
 

@@ -13,7 +13,8 @@ failed=0
 
 sh etc/debian-packages.sh autoconf automake make gcc libc6-dev \
     libev-dev libiniparser-dev libcmocka-dev memcached libmemcached-tools \
-    libc-ares-dev mandoc netbase nutcracker pkg-config python3 python3-pytest \
+    libc-ares-dev libmicrohttpd-dev prometheus python3-prometheus-client \
+    mandoc netbase nutcracker pkg-config python3 python3-pytest \
     python3-pymemcache python3-pylibmc libcache-memcached-fast-perl php-cli \
     php-memcached ruby ruby-dalli shellcheck libsystemd-dev systemd logrotate \
     build-essential debhelper fakeroot faketime lintian

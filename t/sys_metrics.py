@@ -1,15 +1,25 @@
-"""What kvproxy says of itself from outside: `kvproxy status`."""
+"""What kvproxy says of itself from outside: `kvproxy status`, and the metrics
+page, to a real Prometheus too."""
 
+import bisect
+import http.client
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import threading
+import time
 
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client import parser as plain
 
-from harness import Kvproxy, Memcached, free_port, freeze, thaw, wait_for
-from harness.daemon import PROGRAM
+from harness import (SLACK, Client, Kvproxy, Load, Memcached, Prometheus,
+                     free_port, freeze, is_refused, thaw, wait_for)
+from harness.daemon import PROGRAM, is_alive
+from harness.net import HOST, Closed
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -234,3 +244,492 @@ def test_a_wrong_command_line_is_refused(args):
                           timeout=20)
     assert done.returncode == 1 and done.stdout == ""
     assert "kvproxy status [--json] [-c FILE]" in done.stderr
+
+
+# The metrics page
+
+
+class Page:
+    """An answer."""
+
+    def __init__(self, port, path="/metrics", method="GET", host=HOST,
+                 **headers):
+        conn = http.client.HTTPConnection(host, port, timeout=20)
+        headers = {k.replace("_", "-"): v for k, v in headers.items()}
+        body = headers.pop("body", None)
+        try:
+            conn.request(method, path, body, headers)
+            answer = conn.getresponse()
+            self.body = answer.read()
+            self.status, self.headers = answer.status, answer.headers
+        finally:
+            conn.close()
+        self.type = self.headers["Content-Type"]
+
+    @property
+    def text(self):
+        return self.body.decode()
+
+    def families(self):
+        parse = openmetrics if "openmetrics" in self.type else plain
+        return {f.name: f for f in
+                parse.text_string_to_metric_families(self.text)}
+
+    def samples(self):
+        """{(name, sorted labels without le): value or, of buckets, a list}"""
+        found = {}
+        for family in self.families().values():
+            for s in family.samples:
+                labels = tuple(sorted((k, v) for k, v in s.labels.items()
+                                      if k != "le"))
+                if "le" in s.labels:
+                    found.setdefault((s.name, labels), []).append(
+                        (float(s.labels["le"]), s.value))
+                else:
+                    assert (s.name, labels) not in found, s
+                    found[s.name, labels] = s.value
+        return found
+
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+
+
+@pytest.fixture
+def kv(servers):
+    """One with a page: kv.page."""
+    page = free_port()
+    with Kvproxy(servers, workers=2, core={"metrics": page}) as made:
+        made.page = page
+        made.wait_connected(*servers)
+        yield made
+
+
+def metric(name, kind, prefix="kvproxy_"):
+    """What a counter of a table is called, in seconds where it was in ms."""
+    name = re.sub("_ms$", "_seconds", name)
+    return prefix + name + ("_total" if kind == "TOTAL" else "")
+
+
+@pytest.mark.parametrize("accept", [None, OPENMETRICS])
+def test_the_page_has_every_counter_of_the_tables(kv, servers, accept):
+    work(kv)
+    kv.stats()
+    page = Page(kv.page, **({"Accept": accept} if accept else {}))
+    totals, backends = kv.stats(), kv.stats("backends")
+    assert page.status == 200
+    families, samples = page.families(), page.samples()
+    moving = {"bytes_read", "bytes_written", "buffered_bytes"}
+    for prefix, rows in (("kvproxy_", table("WORKER")),
+                         ("kvproxy_host_", table("HOST"))):
+        for name, kind, text in rows:
+            full = metric(name, kind, prefix)
+            family = families[re.sub("_total$", "", full)]
+            assert family.documentation == text
+            assert family.type == {"TOTAL": "counter",
+                                   "GAUGE": "gauge"}[kind]
+            if prefix == "kvproxy_":
+                unit = 1000 if name.endswith("_ms") else 1
+                assert samples[full, ()] * unit == totals[name] or \
+                    name in moving, name
+                continue
+            for server in servers:
+                assert samples[full, (("host", server.name),)] == \
+                    backends["%s:%s" % (server.name, name)], name
+
+
+def test_the_page_has_the_facts(kv, servers):
+    kv.reload()
+    kv.change(core={"log_level": "none"})
+    kv.reload_in_vain()
+    found, said = Page(kv.page).samples(), status_json(kv)
+    assert found["kvproxy_build_info", (("version", said["version"]),)] == 1
+    assert found["kvproxy_start_time_seconds", ()] == said["started"]
+    assert found["kvproxy_config_reloads_total", ()] == 1
+    assert found["kvproxy_config_reload_errors_total", ()] == 1
+    assert found["kvproxy_max_connections", ()] > 100
+    for server in servers:
+        assert found["kvproxy_host_up", (("host", server.name),)] == 1
+    group = (("group", "group"), ("role", "hosts"), ("service", "memcached"))
+    assert found["kvproxy_group_up", group] == 1
+    for i in range(2):
+        worker = (("worker", str(i)),)
+        assert found["kvproxy_worker_up", worker] == 1
+        assert found["kvproxy_worker_starts_total", worker] == 1
+        assert found["kvproxy_worker_server_connections", worker] == 2
+
+
+def test_max_connections_is_what_the_option_says(servers):
+    page = free_port()
+    with Kvproxy(servers, core={"metrics": page, "max_connections": 77}):
+        assert Page(page).samples()["kvproxy_max_connections", ()] == 77
+
+
+def test_promtool_finds_no_fault(kv):
+    work(kv)
+    done = subprocess.run(["promtool", "check", "metrics"],
+                          input=Page(kv.page).body, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=30)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+@pytest.mark.parametrize("accept, wants", [
+    ("*/*", False), ("text/plain", False), ("", False),
+    (OPENMETRICS, True), ("application/openmetrics-text", True),
+    ("application/openmetrics-textual", False),
+    (OPENMETRICS + ";q=0.5,text/plain;version=0.0.4;q=0.4", True),
+    (OPENMETRICS + ";q=0.5, text/plain;version=0.0.4;q=0.6", False),
+    ("text/plain;q=0.5 , " + OPENMETRICS + " ; q=0.9", True),
+    ("application/openmetrics-text;q=0", False),
+    ("APPLICATION/OpenMetrics-Text", True),
+    (";,;;,q=,;q", False)])
+def test_the_format_is_the_one_that_is_asked_for(kv, accept, wants):
+    page = Page(kv.page, Accept=accept)
+    assert page.type == (
+        "application/openmetrics-text; version=1.0.0; charset=utf-8" if wants
+        else "text/plain; version=0.0.4; charset=utf-8")
+    assert page.text.endswith("\n# EOF\n") == wants
+
+
+def test_buckets_are_cumulative_and_say_what_the_json_says(kv, servers):
+    work(kv)
+    found, said = Page(kv.page).samples(), status_json(kv)
+    for name, key, latencies in (
+            ("kvproxy_request_duration_seconds", "class",
+             said["latency"].items()),
+            ("kvproxy_host_request_duration_seconds", "host",
+             [(h["host"], h["latency"]) for h in said["hosts"]])):
+        for value, latency in latencies:
+            label = ((key, value),)
+            bounds = [b for b, _ in found[name + "_bucket", label]]
+            counts = [n for _, n in found[name + "_bucket", label]]
+            assert bounds == [2 ** i / 1e6 for i in range(5, 25)] + \
+                [float("inf")]
+            assert counts == sorted(counts)
+            assert counts[-1] == found[name + "_count", label] == \
+                latency["count"]
+            assert abs(found[name + "_sum", label] * 1e6 -
+                       latency["mean_us"] * latency["count"]) <= \
+                latency["count"]
+            # Nobody took longer than the longest.
+            assert all(n == latency["count"] for b, n in zip(bounds, counts)
+                       if b * 1e6 > latency["max_us"])
+
+
+def test_the_json_is_that_of_the_command(kv):
+    def steady(found):
+        for part in [found] + found["workers"] + found["hosts"]:
+            for key in [k for k in part if k.endswith("_s")]:
+                part.pop(key)
+        return found
+
+    work(kv)
+    kv.stats()
+    page = Page(kv.page, "/status.json")
+    assert page.type == "application/json"
+    assert steady(json.loads(page.text)) == steady(status_json(kv))
+
+
+def test_healthz_names_the_group_whose_hosts_are_all_out():
+    page = free_port()
+    with Memcached() as first, Memcached() as second, Memcached() as backup, \
+            Kvproxy([first, second], backup=[backup],
+                    core={"metrics": page}) as kv:
+        kv.wait_connected(first, second, backup)
+        healthy = Page(page, "/healthz")
+        assert (healthy.status, healthy.text) == (200, "ok\n")
+        second.kill()
+        kv.wait_state(second, "out")
+        assert Page(page, "/healthz").status == 200
+        first.kill()
+        kv.wait_state(first, "out")
+        down = Page(page, "/healthz")
+        assert (down.status, down.text) == (
+            503, "[memcached]: all hosts of group [group] are out\n")
+        up = {dict(labels)["group"]: value for (name, labels), value in
+              Page(page).samples().items() if name == "kvproxy_group_up"}
+        assert up == {"group": 0, "backups": 1}
+        first.start()
+        kv.wait_state(first, "up")
+        assert Page(page, "/healthz").status == 200
+        # What is given no keys does not make a group healthy.
+        kv.reload(group=[first])
+        assert Page(page, "/healthz").status == 200
+        backup.kill()
+        kv.wait_state(backup, "out")
+        assert "[backups]" in Page(page, "/healthz").text
+
+
+@pytest.mark.parametrize("path", [
+    "/", "/metrics/", "/Metrics", "/metrics.json", "/healthz%00", "//metrics",
+    "/../etc/passwd", "/%6detrics", "/" + "x" * 3000],
+    ids=lambda path: path[:16])
+def test_other_paths_are_404(kv, path):
+    page = Page(kv.page, path)
+    assert page.status == 404 and page.text.startswith("/metrics\n")
+
+
+def test_a_query_does_not_matter(kv):
+    assert Page(kv.page, "/healthz?x=1&y").status == 200
+
+
+def test_head_has_no_body(kv):
+    page = Page(kv.page, method="HEAD")
+    assert page.status == 200 and page.body == b""
+    assert int(page.headers["Content-Length"]) > 5000
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS",
+                                    "PATCH", "BREW"])
+def test_other_methods_are_405(kv, method):
+    page = Page(kv.page, method=method, body=b"x" * 3000)
+    assert page.status == 405 and page.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("junk", [
+    b"get key\r\n", b"GET / HTTP/9.9\r\n\r\n", b"x" * 100000,
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 10000,
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"],
+    ids=lambda junk: junk[:4].hex())
+def test_what_is_no_request_does_no_harm(kv, junk):
+    before = kv.metrics_pids()
+    with Client(kv.page) as c:
+        c.send_to_closing(junk)
+        try:
+            c.shut_write()
+        except OSError:
+            pass
+        answer = c.eof()
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4") or \
+            answer.startswith(b"HTTP/1.1 5")
+    assert Page(kv.page).status == 200
+    assert kv.metrics_pids() == before
+
+
+def test_a_request_that_does_not_end_is_given_five_seconds(kv):
+    begin = time.monotonic()
+    junk = [b"\0" * 100, b"\x80\x0b" + b"\0" * 22, b"GET /metrics HTTP",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999999\r\n"
+            b"\r\n" + b"y" * 50000, b""]
+    clients = [Client(kv.page) for _ in junk]
+    for c, data in zip(clients, junk):
+        c.send(data)
+    for c in clients:
+        assert c.eof() == b""
+        c.close()
+    assert 4.5 < time.monotonic() - begin < 5 + SLACK
+
+
+def test_only_this_machine_reaches_it(kv):
+    assert Page(kv.page, "/healthz").status == 200
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f.read().splitlines()[1:]]
+    assert [r[1] for r in rows if r[3] == "0A" and
+            r[1].endswith(":%04X" % kv.page)] == \
+        ["0100007F:%04X" % kv.page]
+    for host in ("127.0.0.2", socket.gethostbyname(socket.gethostname())):
+        if host != HOST:
+            with pytest.raises(ConnectionRefusedError):
+                Page(kv.page, host=host)
+
+
+def test_a_star_is_any_address(servers):
+    page = free_port()
+    with Kvproxy(servers, core={"metrics": "*:%d" % page}):
+        assert Page(page, "/healthz", host="127.0.0.2").status == 200
+
+
+def test_without_the_option_there_is_no_process(servers):
+    with Kvproxy(servers) as kv:
+        assert kv.metrics_pids() == []
+
+
+# Its process
+
+
+def of_process(pid, what):
+    with open("/proc/%d/%s" % (pid, what)) as f:
+        return f.read()
+
+
+def test_the_process_can_read_and_nothing_else(servers):
+    page = free_port()
+    core = {"metrics": page, "core_dump": "on"}
+    if os.getuid() == 0:
+        core["user"] = "nobody"
+    with Kvproxy(servers, core=core) as kv:
+        kv.wait_connected(*servers)
+        assert Page(page).status == 200
+        pid, = kv.metrics_pids()
+        status = of_process(pid, "status")
+        assert re.search(r"^Threads:\s+1$", status, re.M)
+        assert re.search(r"^NoNewPrivs:\s+1$", status, re.M)
+        if os.getuid() == 0:
+            assert re.search(r"^Uid:\s+65534\s+65534\s+65534", status, re.M)
+            assert re.search(r"^CapEff:\s+0+$", status, re.M)
+        assert re.search(r"^Max core file size\s+0\s+0\s",
+                         of_process(pid, "limits"), re.M)
+        maps = [line.split() for line in of_process(pid, "maps").splitlines()]
+        assert [m[1] for m in maps if m[-1] in kv.segments] == ["r--s"]
+        # Three standard ones, log, listener, the master's pipe, epoll.
+        fds = {os.readlink("/proc/%d/fd/%s" % (pid, fd))
+               for fd in os.listdir("/proc/%d/fd" % pid)}
+        assert sorted(re.sub(r":\[.*", "", f) for f in fds) == sorted([
+            "/dev/null", "anon_inode", "pipe", "socket", kv.log, kv.stderr])
+
+
+def test_it_goes_with_a_master_that_is_killed(servers):
+    page = free_port()
+    kv = Kvproxy(servers, core={"metrics": page})
+    with kv:
+        kv.kill()
+        assert is_refused(page)
+        kv.start()
+        assert Page(page).status == 200
+
+
+def test_a_killed_one_is_replaced_and_nobody_else_notices(kv):
+    with Load(kv, n=10) as load:
+        for _ in range(5):
+            pid, = kv.metrics_pids()
+            answers = load.answers
+            os.kill(pid, 9)
+            # Who asks meanwhile waits in the master's socket.
+            assert Page(kv.page).status == 200
+            new, = kv.metrics_pids()
+            assert new != pid and not is_alive(pid)
+            wait_for(lambda: load.answers > answers + 100)
+    assert load.errors == [] and load.missed == 0
+    assert kv.worker_pids() == kv.first_workers
+    assert kv.logged().count("metrics: process") >= 10
+    assert kv.stat("curr_connections") <= 11
+
+
+def test_one_that_dies_young_is_replaced_after_a_pause(kv):
+    pid, = kv.metrics_pids()
+    for _ in range(3):
+        os.kill(pid, 9)
+        pid, = wait_for(lambda: [p for p in kv.metrics_pids() if p != pid])
+    pauses = re.findall(r"metrics: process \d+ died: killed by signal 9 "
+                        r"\(Killed\); next try in (\d+) ms", kv.logged())
+    assert pauses == ["50", "100", "200"]
+    assert Page(kv.page).status == 200
+
+
+def test_a_reload_moves_it_and_ends_it(kv, servers):
+    second = free_port()
+    kv.reload(core={"metrics": second})
+    assert Page(second).status == 200
+    wait_for(lambda: is_refused(kv.page))
+    # The same port, but for all: no moment in between is needed.
+    kv.reload(core={"metrics": "*:%d" % second})
+    assert Page(second, host="127.0.0.2").status == 200
+    kv.reload(core={"metrics": second})
+    wait_for(lambda: len(kv.metrics_pids()) == 1)
+    with pytest.raises(ConnectionRefusedError):
+        Page(second, host="127.0.0.2")
+    assert Page(second).status == 200
+    kv.reload(core={"metrics": None})
+    wait_for(lambda: is_refused(second) and kv.metrics_pids() == [])
+    kv.reload(core={"metrics": second}, group=servers[:1])
+    assert [n for n, _ in Page(second).samples() if n == "kvproxy_host_up"] \
+        == ["kvproxy_host_up"]
+
+
+def test_who_asks_while_it_is_reloaded_is_answered(kv):
+    trouble, n_pages, stop = [], [0], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                assert Page(kv.page).status == 200
+                n_pages[0] += 1
+            except Exception as e:
+                trouble.append(e)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for _ in range(10):
+            before = n_pages[0]
+            kv.reload()
+            wait_for(lambda: trouble or n_pages[0] > before + 2)
+    finally:
+        stop.set()
+        thread.join()
+    assert trouble == []
+    wait_for(lambda: len(kv.metrics_pids()) == 1)
+
+
+def test_an_address_that_is_taken_is_named(servers):
+    with socket.socket() as s:
+        s.bind((HOST, free_port()))
+        s.listen()
+        taken = s.getsockname()[1]
+        line = (r"%s:\d+: \[kvproxy\] metrics: cannot listen on "
+                r"127\.0\.0\.1:%d: Address already in use\n")
+        page = free_port()
+        with Kvproxy(servers, core={"metrics": page}) as kv:
+            other = Kvproxy(servers, core={"metrics": taken})
+            try:
+                done = other.run()
+                assert done.returncode == 1
+                assert re.fullmatch("kvproxy: " + line % (other.ini, taken),
+                                    done.stderr)
+            finally:
+                shutil.rmtree(other.folder)
+            kv.change(core={"metrics": taken})
+            assert re.search("not reloaded: " + line % (kv.ini, taken),
+                             kv.reload_in_vain())
+            assert Page(page).status == 200
+        # One of ours is somebody else's all the same.
+        with Kvproxy(servers, core={"metrics": page}):
+            other = Kvproxy(servers, core={"metrics": page})
+            try:
+                assert "Address already in use" in other.run().stderr
+            finally:
+                shutil.rmtree(other.folder)
+
+
+def test_it_writes_to_a_log_that_was_opened_anew(kv):
+    os.rename(kv.log, kv.log + ".1")
+    old, = kv.metrics_pids()
+    os.kill(kv.pid, 10)
+    wait_for(lambda: os.path.exists(kv.log) and
+             kv.metrics_pids() not in ([], [old]) and
+             len(kv.metrics_pids()) == 1)
+    new, = kv.metrics_pids()
+    assert kv.log in {os.readlink("/proc/%d/fd/%s" % (new, fd))
+                      for fd in os.listdir("/proc/%d/fd" % new)}
+    assert Page(kv.page).status == 200
+
+
+def test_slow_clients_of_the_page_hold_up_nobody(kv):
+    """Four times as many as it takes at once, each a byte every while."""
+    head = b"GET /metrics HTTP/1.1\r\nHost: x\r\nx: "
+    begin = time.monotonic()
+    slow = [Client(kv.page) for _ in range(128)]
+    try:
+        for c in slow:
+            c.send(head)
+        with Load(kv, n=10) as load:
+            # Behind those that came first: each 32 of them have 500 ms.
+            page = {}
+            thread = threading.Thread(
+                target=lambda: page.update(whole=Page(kv.page)))
+            thread.start()
+            while thread.is_alive():
+                for c in slow:
+                    c.send_to_closing(b"x")
+                thread.join(0.5)
+        assert page["whole"].status == 200
+        assert time.monotonic() - begin < 4 * 0.5 + SLACK
+        assert load.errors == [] and load.answers > 1000
+        for c in slow:
+            try:
+                c.eof()
+            except Closed:
+                pass
+    finally:
+        for c in slow:
+            c.close()
+    assert kv.metrics_pids() and Page(kv.page).status == 200

@@ -141,15 +141,6 @@ def test_t_says_what_it_would_do():
         shutil.rmtree(kv.folder)
 
 
-def test_an_option_of_a_later_version_is_accepted_with_one_warning(memcached):
-    with Kvproxy([memcached], core={"metrics": "x"}) as kv:
-        log = kv.logged()
-        for key in ("metrics",):
-            assert sum(key in line for line in log.splitlines()) == 1, log
-        for args in (["-t"], ["-t", "-d"]):
-            assert kv.run(*args).stderr.count("not built yet") == 1
-
-
 def test_F10_too_few_descriptors_are_refused():
     """It raises the soft limit by itself; the need covers what is in use."""
     def limited(soft, hard, *args):

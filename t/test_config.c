@@ -1189,6 +1189,62 @@ config_refuses_what_cannot_be_listened_on(void **state)
 }
 
 static void
+config_metrics_are_local_unless_said_otherwise(void **state)
+{
+	static const struct {
+		const char	*value, *normal;
+	} table[] = {
+		{ "9155", "127.0.0.1:9155" },
+		{ ":9155", "127.0.0.1:9155" },
+		{ "127.0.0.1:9155", "127.0.0.1:9155" },
+		{ "10.0.0.1:1", "10.0.0.1:1" },
+		{ "*:9155", "0.0.0.0:9155" },
+		{ "[::1]:9155", "[::1%0]:9155" },
+	};
+	struct config *cfg;
+	char text[256];
+
+	(void)state;
+	cfg = load(SERVICE GROUP);
+	assert_null(cfg->metrics_listen);
+	config_free(&cfg);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		snprintf(text, sizeof(text), "[kvproxy]\nmetrics=%s\n%s%s",
+		    table[i].value, SERVICE, GROUP);
+		cfg = load(text);
+		assert_non_null(cfg);
+		assert_string_equal(cfg->metrics_listen->normal,
+		    table[i].normal);
+		config_free(&cfg);
+	}
+}
+
+static void
+config_refuses_metrics_where_they_cannot_be(void **state)
+{
+	static const struct refusal table[] = {
+		{ "[kvproxy]\nmetrics=localhost:1\n" SERVICE GROUP,
+		    ":2: [kvproxy] metrics: \"localhost:1\": a name; an "
+		    "address is wanted" },
+		{ "[kvproxy]\nmetrics=0\n" SERVICE GROUP,
+		    ":2: [kvproxy] metrics: \"127.0.0.1:0\": the port must "
+		    "be a number from 1 to 65535" },
+		{ "[kvproxy]\nmetrics=:\n" SERVICE GROUP,
+		    ":2: [kvproxy] metrics: \"127.0.0.1:\": the port must "
+		    "be a number from 1 to 65535" },
+		{ "[kvproxy]\nmetrics=/run/m\n" SERVICE GROUP,
+		    ":2: [kvproxy] metrics: \"/run/m\": a path; an address "
+		    "is wanted" },
+		{ "[kvproxy]\nmetrics=*:7\n" SERVICE "port=7\n" GROUP,
+		    ":2: [kvproxy] metrics: 0.0.0.0:7 is one of [s] "
+		    "already" },
+	};
+
+	(void)state;
+	check_refusals(table, ARRAY_LEN(table));
+}
+
+static void
 config_keeps_what_only_a_restart_changes(void **state)
 {
 	struct config *old = load("[kvproxy]\nlog_path=/a\nuser=u\n"
@@ -1317,6 +1373,8 @@ main(void)
 		CONFIG_TEST(config_gives_an_extension_its_values_and_defaults),
 		CONFIG_TEST(config_listens_on_the_port_or_on_what_listen_says),
 		CONFIG_TEST(config_refuses_what_cannot_be_listened_on),
+		CONFIG_TEST(config_metrics_are_local_unless_said_otherwise),
+		CONFIG_TEST(config_refuses_metrics_where_they_cannot_be),
 		CONFIG_TEST(config_keeps_what_only_a_restart_changes),
 		CONFIG_TEST(config_warns_of_what_is_set_and_not_built),
 		CONFIG_TEST(config_warns_of_hosts_that_are_never_emptied),

@@ -103,14 +103,14 @@ while read -r file call owner; do
 	    "int\nb(void)\n{\n\treturn $call(1);\n}" \
 	    "$words belongs to $owner" 4
 done <<END
-worker/b.c fork master/slot.c
+worker/b.c fork master/child.c
 worker/b.c recv worker/io.c and shared/fdpass.c
 master/b.c send worker/io.c and shared/fdpass.c
 ext/memcached/b.c writev worker/io.c and shared/fdpass.c
 shared/b.c shm_open shared/shm.c
 shared/b.c dlsym worker/extload.c
 worker/b.c exit the mains and shared/log.c
-worker/b.c _exit master/slot.c, the mains and shared/log.c
+worker/b.c _exit whoever forks and shared/log.c
 shared/b.c abort shared/log.c
 master/b.c system nobody
 END

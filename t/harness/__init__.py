@@ -10,10 +10,11 @@ from harness.fake import FakeBackend
 from harness.load import Load
 from harness.net import (Client, Closed, free_port, freeze, is_refused, thaw,
                          wait_for)
+from harness.prometheus import Prometheus
 from harness.relay import Relay
 from harness.servers import Blackhole, Memcached, Nutcracker
 
 __all__ = ["ASAN", "BUILD", "SLACK", "Blackhole", "Client", "Closed",
            "FakeBackend", "Kvproxy", "Load", "Memcached", "Nutcracker",
-           "Relay", "cpu_seconds", "free_port", "freeze", "is_refused",
+           "Prometheus", "Relay", "cpu_seconds", "free_port", "freeze", "is_refused",
            "rss_bytes", "thaw", "wait_for"]

@@ -19,6 +19,7 @@ from harness.net import HOST, Client, Closed, free_port, wait_for
 
 BUILD = os.path.abspath(os.environ.get("KVPROXY_BUILD", "."))
 PROGRAM = os.path.join(BUILD, "bin", "kvproxy")
+METRICS = "kvproxy-metrics"	# its process
 SLACK = 2	# seconds that a bound on time is given on top
 
 
@@ -45,6 +46,15 @@ def cpu_seconds(pid):
     with open("/proc/%d/stat" % pid) as f:
         words = f.read().rsplit(")", 1)[1].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def name_of(pid):
+    """What the process calls itself; of one that is gone nothing."""
+    try:
+        with open("/proc/%d/comm" % pid) as f:
+            return f.read().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def is_alive(pid):
@@ -228,9 +238,16 @@ class Kvproxy:
     def pid(self):
         return self.proc.pid
 
-    def worker_pids(self):
+    def child_pids(self):
         with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as f:
             return [int(p) for p in f.read().split()]
+
+    def worker_pids(self):
+        """Its children but for those that serve metrics."""
+        return [p for p in self.child_pids() if name_of(p) != METRICS]
+
+    def metrics_pids(self):
+        return [p for p in self.child_pids() if name_of(p) == METRICS]
 
     def all_workers(self):
         pids = self.worker_pids()
@@ -364,13 +381,14 @@ class Kvproxy:
             self.ctl.close()
             self.ctl = None
         workers = self.worker_pids()
+        children = self.child_pids()
         if not self.lose_workers:
             assert workers == self.first_workers, "lost a worker\n" + \
                 self.said()
         os.kill(self.pid, sig)
         self.wait_end(timeout)
-        for pid in workers:
-            assert not is_alive(pid), "a worker outlived its master"
+        for pid in children:
+            assert not is_alive(pid), "a child outlived its master"
 
     def wait_end(self, timeout=10):
         code = self.proc.wait(timeout)
@@ -385,12 +403,12 @@ class Kvproxy:
         assert not left, "segments left: %s" % left
 
     def kill(self):
-        """SIGKILL the master, and wait until its workers are gone too."""
-        workers = self.worker_pids()
+        """SIGKILL the master, and wait until its children are gone too."""
+        children = self.child_pids()
         self.proc.kill()
         self.proc.wait()
-        wait_for(lambda: not any(map(is_alive, workers)),
-                 what="the workers to go with their master")
+        wait_for(lambda: not any(map(is_alive, children)),
+                 what="its children to go with their master")
 
     def __enter__(self):
         try:
