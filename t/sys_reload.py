@@ -434,7 +434,7 @@ def test_P7_a_port_of_another_program_changes_nothing(memcached):
         assert "cannot listen on %s: Address already in use" % \
             memcached.name in said
         assert is_refused(free) and not is_refused(kv.port)
-        assert n_fds(kv.pid) == fds
+        wait_for(lambda: n_fds(kv.pid) == fds)
         c.ask(b"get k\r\n", b"END\r\n")
 
 
