@@ -297,14 +297,18 @@ master_on_fork(void *data, unsigned slot, struct worker_birth *birth)
 static unsigned
 master_find_keeper(const struct master *m, unsigned i)
 {
-	unsigned keeper;
+	unsigned keeper, last = m->n_slots;
 
 	for (unsigned n = 0; n < m->n_slots; n++) {
 		keeper = (i + n) % m->n_slots;
-		if (slot_state(m->slots[keeper]) == SLOT_RUNNING)
+		if (slot_state(m->slots[keeper]) != SLOT_RUNNING)
+			continue;
+		/* One that is about to go would have to hand them on. */
+		if (keeper < m->n_workers)
 			return keeper;
+		last = keeper;
 	}
-	return m->n_slots;
+	return last;
 }
 
 static void
@@ -317,12 +321,7 @@ master_give_sockets(struct master *m, unsigned keeper, unsigned i)
 	int fds[CONFIG_LISTENS_MAX];
 	size_t n = sockets_list(m->sockets, i, false, listens);
 
-	for (size_t j = 0; j < n; j++) {
-		msg.listens[j].id = listens[j].id;
-		msg.listens[j].service = listens[j].service;
-		fds[j] = listens[j].fd;
-	}
-	msg.n_listens = (uint8_t)n;
+	worker_message_pack(&msg, fds, listens, n);
 	slot_send(m->slots[keeper], &msg, fds, n);
 }
 

@@ -29,19 +29,24 @@ places_find_one(struct places *p, const char *normal, unsigned *entry)
 	return true;
 }
 
+/* A file that is refused uses nothing up. */
+void
+places_undo(struct places *p)
+{
+	while (p->n > p->n_committed)
+		free(p->normal[--p->n]);
+}
+
 unsigned *
 places_find(struct places *p, const struct config *cfg)
 {
 	unsigned *entry = calloc(cfg->n_addrs + 1, sizeof(*entry));
-	const unsigned n = p->n;
 
 	for (size_t i = 0; entry != NULL && i < cfg->n_addrs; i++)
 		if (!places_find_one(p, cfg->addrs[i].normal, &entry[i])) {
 			const int saved = errno;
 
-			/* A file that is refused uses nothing up. */
-			while (p->n > n)
-				free(p->normal[--p->n]);
+			places_undo(p);
 			free(entry);
 			errno = saved;
 			return NULL;
@@ -56,6 +61,7 @@ places_commit(struct places *p, const struct config *cfg,
 	bool was_used[SHM_HOSTS_MAX];
 	struct shm_host *host;
 
+	p->n_committed = p->n;
 	memcpy(was_used, p->used, sizeof(was_used));
 	memset(p->used, 0, sizeof(p->used));
 	for (size_t i = 0; i < cfg->n_addrs; i++) {

@@ -14,6 +14,7 @@ struct places {
 	char		*normal[SHM_HOSTS_MAX];	/* of each entry's address */
 	bool		 used[SHM_HOSTS_MAX];	/* by what is in force */
 	unsigned	 n;		/* entries that are somebody's */
+	unsigned	 n_committed;	/* of these: not only found */
 };
 
 void	 places_fini(struct places *places);
@@ -23,6 +24,8 @@ void	 places_fini(struct places *places);
  * no entry left. */
 unsigned *places_find(struct places *places, const struct config *cfg)
 	    MUST_CHECK;
+/* Take back what was given out since the last commit. */
+void	 places_undo(struct places *places);
 /* CFG, with these entries, comes into force: SHM says so.  Addresses that were
  * not in force are up at first. */
 void	 places_commit(struct places *places, const struct config *cfg,

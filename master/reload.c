@@ -147,11 +147,22 @@ reload_has_room(const struct master *m, const struct config *cfg, char *err)
 {
 	const size_t n_slots = MAX(m->n_slots, master_count_workers(cfg));
 	const size_t need = worker_count_fds(cfg, n_slots);
+	const size_t n_workers = master_count_workers(cfg);
+	const uint64_t total = shm_sum(m->shm, COUNTER_CLIENTS);
 	struct rlimit limit;
 	uint64_t n;
 
-	if (need <= worker_count_fds(m->setup.cfg, m->n_slots) ||
-	    getrlimit(RLIMIT_NOFILE, &limit) == -1)
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return true;
+	if (n_workers < m->n_workers &&
+	    total > n_workers * (limit.rlim_cur - MIN(need, limit.rlim_cur))) {
+		snprintf(err, CONFIG_ERR_MAX, "%s: %zu workers cannot hold the "
+		    "%llu clients that there are, with %llu descriptors each",
+		    cfg->path, n_workers, (unsigned long long)total,
+		    (unsigned long long)limit.rlim_cur);
+		return false;
+	}
+	if (need <= worker_count_fds(m->setup.cfg, m->n_slots))
 		return true;
 	for (unsigned i = 0; i < m->n_slots; i++) {
 		n = counter_get(&shm_slot(m->shm,
@@ -227,12 +238,7 @@ reload_tell(struct master *m, unsigned slot, int plan)
 	int fds[CONFIG_LISTENS_MAX + 2] = { m->snapshot, plan };
 	size_t n = sockets_list(m->sockets, slot, true, listens);
 
-	for (size_t i = 0; i < n; i++) {
-		msg.listens[i].id = listens[i].id;
-		msg.listens[i].service = listens[i].service;
-		fds[i + 2] = listens[i].fd;
-	}
-	msg.n_listens = (uint8_t)n;
+	worker_message_pack(&msg, fds + 2, listens, n);
 	slot_send(m->slots[slot], &msg, fds, n + 2);
 }
 
@@ -283,6 +289,7 @@ reload_take(struct master *m, const struct worker_place *place, size_t n)
 
 	if (!reload_prepare(m, &next, &places, err)) {
 		sockets_undo(m->sockets);
+		places_undo(&m->places);
 		metrics_child_undo(m->metrics);
 		reload_drop(&next);
 		reload_refuse(m, err);

@@ -74,8 +74,9 @@ void	 slot_free(struct slot **slot);
 void	 slot_tell(struct slot *slot, enum slot_event event);
 /* Pin SLOT's workers to CPU from now on (-1: to none), the one there is too. */
 void	 slot_pin(struct slot *slot, int cpu);
-/* Give SLOT's worker, which is there, the order MSG with N descriptors.  One
- * that does not take it is killed: it would be replaced anyway. */
+/* Give SLOT's worker, which is there, the order MSG with N descriptors, which
+ * stay the caller's; it waits while the worker has many to read.  One that does
+ * not take them is killed: it would be replaced anyway. */
 void	 slot_send(struct slot *slot, const struct worker_message *msg,
 	    const int *fds, size_t n);
 /* The same, of an order that is nothing but a word about slot ABOUT. */

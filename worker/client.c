@@ -313,7 +313,7 @@ client_awaits_rest(const struct client *c)
 {
 	return c->state == CLIENT_OPEN && c->feed_frame == 0 &&
 	    (c->in.len > 0 || c->swallow > 0) && !c->is_ready &&
-	    !c->stalled && !c->waits;
+	    !c->stalled && !c->waits && !c->w->giving;
 }
 
 /* What follows from what was just done. */

@@ -150,6 +150,8 @@ void	 worker_backend_settled(struct worker *w);
 /* A client or a request is gone; the last one ends a drain. */
 void	 worker_client_gone(struct worker *w);
 
+/* Obey what the master has ordered by now; the last reload is in force then. */
+void	 worker_catch_up(struct worker *w);
 /* Go by the hosts' states from the next request on, and say so. */
 void	 worker_look(struct worker *w);
 /* Look after what is to leave, until it has. */

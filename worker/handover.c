@@ -9,11 +9,14 @@
 #include "shared/fdpass.h"
 #include "worker/client.h"
 #include "worker/door.h"
+#include "worker/replica.h"
 #include "worker/service.h"
 
 enum {
 	HANDOVER_NAME_MAX = 1024,	/* a section's name is shorter */
 	HANDOVER_BATCH = 64,		/* clients taken in a turn */
+	HANDOVER_UNTAKEN = 16,		/* as many clients counts one that is
+					 * sent and not taken */
 	HANDOVER_HOPS = 3		/* so often a new client is passed on */
 };
 
@@ -37,6 +40,7 @@ struct handover {
 	ev_io		 inbox;
 	ev_timer	 pause;		/* give again */
 	unsigned	 last;		/* slot that got one last */
+	uint64_t	 since_us;	/* we give; 0: not yet */
 	struct {
 		int		 fd;	/* -1: none */
 		unsigned	 n_sent;	/* since it took some last */
@@ -60,7 +64,8 @@ handover_n_clients(struct handover *h, unsigned slot)
 		h->ways[slot].n_taken = n_taken;
 		h->ways[slot].n_sent = 0;
 	}
-	return counter_get(&cell[COUNTER_CLIENTS]) + h->ways[slot].n_sent;
+	return counter_get(&cell[COUNTER_CLIENTS]) +
+	    HANDOVER_UNTAKEN * h->ways[slot].n_sent;
 }
 
 /* May SLOT's worker be given clients?  New ones only where it goes by the same
@@ -162,6 +167,19 @@ handover_wait(struct handover *h)
 	}
 }
 
+/* What the next worker writes for this client must not come before the copies
+ * that wait here; but not for ever. */
+static bool
+handover_has_copies(struct handover *h, const struct service *svc)
+{
+	uint64_t most_us = (uint64_t)svc->cfg->recv_timeout_ms * 1000;
+
+	if (h->since_us == 0)
+		h->since_us = h->w->now_us;
+	return !replica_is_empty(svc->replica) &&
+	    h->w->now_us - h->since_us < most_us;
+}
+
 bool
 handover_give(struct handover *h, struct client *c)
 {
@@ -174,9 +192,9 @@ handover_give(struct handover *h, struct client *c)
 	int fds[2] = { c->io.fd, -1 };
 	bool sent = false;
 
-	if (slot == SHM_WORKERS_MAX) {
-		/* We are the last one. */
-		client_finish(c, COUNTER_CLOSE_STOP);
+	if (slot == SHM_WORKERS_MAX || handover_has_copies(h, c->svc)) {
+		/* The others are dead or starting, or could overtake us. */
+		handover_wait(h);
 		return false;
 	}
 	handover_name(&msg, c->svc);
@@ -195,8 +213,8 @@ handover_give(struct handover *h, struct client *c)
 	return true;
 }
 
-static void
-handover_give_idle(struct handover *h)
+void
+handover_give_all(struct handover *h)
 {
 	struct client *c, *next;
 
@@ -209,12 +227,6 @@ handover_give_idle(struct handover *h)
 	}
 }
 
-void
-handover_give_all(struct handover *h)
-{
-	handover_give_idle(h);
-}
-
 static void
 handover_on_pause_over(struct ev_loop *loop, ev_timer *timer, int revents)
 {
@@ -223,7 +235,9 @@ handover_on_pause_over(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)loop;
 	(void)revents;
 	turn_now(h->w);
-	handover_give_idle(h);
+	if (!h->w->giving)
+		return;
+	handover_give_all(h);
 	worker_client_gone(h->w);
 }
 

@@ -39,7 +39,8 @@ void	 pool_leave(struct pool *pool);
 /* Close what has left and has nothing under way.  True: nothing is left of
  * that. */
 bool	 pool_sweep(struct pool *pool);
-/* Numbers of hosts are below this; pool_has says which have one. */
+/* Numbers of hosts are below this, but for those that are only prepared;
+ * pool_has says which have one. */
 unsigned pool_n_hosts(const struct pool *pool);
 bool	 pool_has(const struct pool *pool, unsigned host);
 /* The host at config.addrs[ADDR], which is in some group. */

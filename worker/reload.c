@@ -134,14 +134,8 @@ static void
 reload_take_listens(struct reload *r, const struct worker_message *msg,
     const int *fds, size_t n)
 {
-	size_t i;
-
 	ASSERT(msg->n_listens == n);
-	for (i = 0; i < n; i++)
-		r->listens[i] = (struct worker_listen){
-			msg->listens[i].id, msg->listens[i].service, fds[i]
-		};
-	r->n_listens = n;
+	r->n_listens = worker_message_unpack(msg, fds, r->listens);
 }
 
 void

@@ -167,6 +167,8 @@ worker_drain(struct worker *w)
 	if (w->draining)
 		return;
 	w->draining = true;
+	/* Nobody takes any more: what has come is answered here. */
+	w->giving = false;
 	listener_drain_all(w);
 	handover_take_all(w->handover);
 	ev_timer_set(&w->drain_timer,
@@ -230,13 +232,9 @@ worker_adopt(struct worker *w, const struct worker_message *msg,
     const int *fds, size_t n)
 {
 	struct worker_listen listens[CONFIG_LISTENS_MAX];
-	size_t i;
 
 	ASSERT(n == msg->n_listens);
-	for (i = 0; i < n; i++)
-		listens[i] = (struct worker_listen){
-			msg->listens[i].id, msg->listens[i].service, fds[i]
-		};
+	worker_message_unpack(msg, fds, listens);
 	if (!listener_set(w, msg->slot, listens, n, reload_services(w),
 	    !w->draining && !w->giving))
 		worker_fail(w, "out of memory");
@@ -280,26 +278,46 @@ worker_obey(struct worker *w, const struct worker_message *msg,
 	}
 }
 
-static void
-worker_on_control(struct ev_loop *loop, ev_io *ev, int revents)
+/* False: there is no order. */
+static bool
+worker_read_order(struct worker *w)
 {
-	struct worker *w = ev->data;
-	struct worker_message msg;
+	struct worker_message msg = { .n_listens = 0 };
 	int fds[FDPASS_MAX];
 	ssize_t len;
 	size_t n;
 
-	(void)loop;
-	(void)revents;
-	turn_now(w);
-	while ((len = fdpass_recv(ev->fd, &msg, sizeof(msg), fds, &n)) ==
-	    (ssize_t)sizeof(msg))
+	len = fdpass_recv(w->control.fd, &msg, sizeof(msg), fds, &n);
+	if (len > 0 && (size_t)len == worker_message_len(&msg)) {
 		worker_obey(w, &msg, fds, n);
+		return true;
+	}
 	if (len == 0) {
 		log_warnx("worker %u: the master is gone", w->birth->slot);
 		worker_stop(w);
 	} else if (len != -1 || errno != EAGAIN)
 		worker_fail(w, "the master's order cannot be read");
+	return false;
+}
+
+static void
+worker_on_control(struct ev_loop *loop, ev_io *ev, int revents)
+{
+	struct worker *w = ev->data;
+
+	(void)loop;
+	(void)revents;
+	turn_now(w);
+	while (worker_read_order(w))
+		;
+}
+
+void
+worker_catch_up(struct worker *w)
+{
+	while (worker_read_order(w))
+		;
+	reload_finish(w);
 }
 
 /*

@@ -69,6 +69,39 @@ struct worker_message {
 
 _Static_assert(CONFIG_LISTENS_MAX <= UINT8_MAX, "n_listens is a byte");
 
+/* As much of MSG as is sent. */
+static inline size_t
+worker_message_len(const struct worker_message *msg)
+{
+	return offsetof(struct worker_message, listens) +
+	    msg->n_listens * sizeof(msg->listens[0]);
+}
+
+/* LIST's N sockets go with MSG; their descriptors, in order, to FDS. */
+static inline void
+worker_message_pack(struct worker_message *msg, int *fds,
+    const struct worker_listen *list, size_t n)
+{
+	msg->n_listens = (uint8_t)n;
+	for (size_t i = 0; i < n; i++) {
+		msg->listens[i].id = list[i].id;
+		msg->listens[i].service = list[i].service;
+		fds[i] = list[i].fd;
+	}
+}
+
+/* And back: to LIST (CONFIG_LISTENS_MAX); how many. */
+static inline size_t
+worker_message_unpack(const struct worker_message *msg, const int *fds,
+    struct worker_listen *list)
+{
+	for (size_t i = 0; i < msg->n_listens; i++)
+		list[i] = (struct worker_listen){
+			msg->listens[i].id, msg->listens[i].service, fds[i]
+		};
+	return msg->n_listens;
+}
+
 /* A reload's plan, one of each for every address of the configuration, in
  * order: what the master alone knows of it. */
 struct worker_place {
