@@ -191,6 +191,13 @@ hist_of_few_gives_what_was_put_in(void **state)
 	assert_true(hist_quantile(&view, 0.99) == 50);
 	assert_true(hist_quantile(&view, 1) == 50);
 	assert_true(view.sum_us == 87);
+	/* In a bucket that is wide, one lies in its middle. */
+	set_up(NULL);
+	hist_add(&hist, 100000);
+	hist_add(&hist, 9000000);
+	hist_look(&view, &hist);
+	assert_in_range(hist_quantile(&view, 0.5), 98500, 101500);
+	assert_in_range(hist_quantile(&view, 0.99), 8865000, 9000000);
 }
 
 /* Beyond the last bucket nothing is known but the longest of all. */
