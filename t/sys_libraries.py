@@ -330,6 +330,8 @@ def test_pylibmc_asks_for_numbers(proxy, dialect):
                         ("get_misses", 1)]:
         assert int(after[name]) - int(before[name]) == grown, name
     assert int(after["uptime"]) >= 0 and int(after["pid"]) > 0
+    assert int(after["threads"]) == 2 and int(after["curr_connections"]) > 0
+    assert int(after["bytes_read"]) > int(before["bytes_read"])
 
 
 # --- libmemcached under PHP, and PHP's sessions ---

@@ -44,6 +44,36 @@ def test_stats_have_every_counter_of_the_table(two):
                 set(kv.backend(m))
 
 
+@pytest.mark.parametrize("kind", [b"", b"backends", b"workers", b"latency",
+                                  b"settings", b"slow", b"items", b"slabs"])
+def test_binary_clients_see_the_same(kind, two):
+    with Kvproxy(two, core={"slow_ms": 1, "recv_timeout": 20}) as kv, \
+            kv.client() as c, kv.client() as b:
+        kv.wait_connected(*two)
+        for m in two:
+            m.freeze()
+        assert c.ask_line(b"get k\r\n").startswith(FAIL)
+        for m in two:
+            m.thaw()
+        kv.wait_connected(*two)
+        c.send((b"stats %s" % kind).rstrip() + b"\r\n")
+        lines = c.recv_until(b"END\r\n").split(b"\r\n")[:-2]
+        b.send(binary.request("stat", kind, opaque=9))
+        found = []
+        while True:
+            r = binary.recv(b)
+            assert (r.op, r.status, r.opaque) == (
+                binary.OPCODES["stat"], 0, 9)
+            if not r.key:
+                break
+            found.append((r.key, r.value))
+        assert r.value == b""
+        assert [key for key, _ in found] == [li.split()[1] for li in lines]
+        if kind in (b"settings", b"slow", b"latency"):
+            assert [b"STAT %s %s" % f for f in found] == lines
+        assert bool(found) == (kind not in (b"items", b"slabs"))
+
+
 # A load of which everything is known
 
 

@@ -212,6 +212,9 @@ foreach (['pid', 'uptime', 'curr_connections', 'cmd_get', 'cmd_set',
     'get_hits', 'get_misses'] as $name)
 	check("stat $name", $stats[$argv[1]][$name] >= 0, true);
 check('sets were counted', $stats[$argv[1]]['cmd_set'] > 500, true);
+foreach (['latency' => 'read:p99_us', 'workers' => '1:pid',
+    'settings' => 'slow_ms'] as $kind => $name)
+	check("stat $name", isset($m->getStats($kind)[$argv[1]][$name]), true);
 $version = $m->getVersion();
 check('version', preg_match('/^\d+\.\d+\.\d+$/', $version[$argv[1]]), 1);
 told('quit', $m->quit(), true);
