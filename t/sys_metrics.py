@@ -182,13 +182,6 @@ def test_the_json_has_the_latency_of_each_class_and_host(servers):
         assert sum(h["latency"]["count"] for h in found["hosts"]) == 80
 
 
-def test_a_host_whose_name_needs_escaping(servers):
-    with Kvproxy(servers) as kv:
-        odd = kv.path('a\\b\'c\xe9')
-        kv.reload(group=servers + [odd + "/x.sock"])
-        assert status_json(kv)["hosts"][2]["host"] == odd + "/x.sock"
-
-
 def test_status_exits_3_where_none_runs():
     kv = Kvproxy([free_port()])
     try:
@@ -427,6 +420,33 @@ def test_the_json_is_that_of_the_command(kv):
     page = Page(kv.page, "/status.json")
     assert page.type == "application/json"
     assert steady(json.loads(page.text)) == steady(status_json(kv))
+
+
+@pytest.mark.parametrize("name", [
+    "a\\b", "it's", 'quo"te', "gr\xfc\xdfe", "\\", "\\n", '\\"', "a{b},c"])
+def test_a_host_whose_name_needs_escaping(kv, servers, name):
+    path = kv.path(name)
+    kv.reload(group=servers + [path])
+    assert [h["host"] for h in status_json(kv)["hosts"]] == kv.hosts[:2] + \
+        [path]
+    for accept in ("text/plain", OPENMETRICS):
+        page = Page(kv.page, Accept=accept)
+        assert page.samples()["kvproxy_host_requests_total",
+                              (("host", path),)] == 0
+        done = subprocess.run(["promtool", "check", "metrics"],
+                              input=page.body, stdout=subprocess.PIPE)
+        assert accept == OPENMETRICS or done.returncode == 0, done.stdout
+
+
+def test_a_host_whose_name_is_not_utf8(kv, servers):
+    with open(kv.ini, "rb") as f:
+        text = f.read()
+    with open(kv.ini, "wb") as f:
+        f.write(text + b'%s/\xe9.sock="9:50"\n' % kv.folder.encode())
+    kv.reload()
+    wanted = kv.path("\ufffd.sock")
+    assert status_json(kv)["hosts"][2]["host"] == wanted
+    assert ("kvproxy_host_up", (("host", wanted),)) in Page(kv.page).samples()
 
 
 def test_healthz_names_the_group_whose_hosts_are_all_out():
@@ -733,3 +753,81 @@ def test_slow_clients_of_the_page_hold_up_nobody(kv):
         for c in slow:
             c.close()
     assert kv.metrics_pids() and Page(kv.page).status == 200
+
+
+# A real Prometheus
+
+
+class Pulse:
+    """How many answers LOAD had at any time, by the clock."""
+
+    def __init__(self, load):
+        self.load = load
+        self.times, self.answers = [], []
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self.stopping.wait(0.005):
+            self.times.append(time.time())
+            self.answers.append(self.load.answers)
+
+    def at(self, when):
+        i = bisect.bisect(self.times, when)
+        assert 0 < i < len(self.times), "no look at the time"
+        (t0, t1), (n0, n1) = self.times[i - 1:i + 1], self.answers[i - 1:i + 1]
+        return n0 + (n1 - n0) * (when - t0) / (t1 - t0)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stopping.set()
+        self.thread.join()
+
+
+def test_prometheus_measures_the_rate_that_there_is(kv):
+    with Prometheus([kv.page], rules=RULES) as prom, \
+            Load(kv, n=20) as load, Pulse(load) as pulse:
+        begin = time.time()
+        series = "kvproxy_requests_total"
+        wait_for(lambda: time.time() > begin + 11, 30, "ten scrapes")
+        now = "%s[9s] @ %.3f" % (series, time.time())
+        values = prom.query(now)[0]["values"]
+        rate = float(prom.query("rate(%s)" % now)[0]["value"][1])
+        assert len(values) >= 8
+        first, last = values[0][0], values[-1][0]
+        wanted = (pulse.at(last) - pulse.at(first)) / (last - first)
+        assert wanted > 100
+        assert abs(rate / wanted - 1) < 0.02, (rate, wanted)
+        assert [s["value"][1] for s in prom.query("up")] == ["1"]
+        groups = prom.ask("rules")["groups"]
+        assert groups and all(r["health"] == "ok" and r["state"] == "inactive"
+                              for g in groups for r in g["rules"])
+    assert load.errors == []
+
+
+# Alert rules
+
+
+RULES = os.path.join(SOURCE, "etc/kvproxy.rules.yml")
+
+
+@pytest.mark.parametrize("words", [
+    ["check", "rules", RULES],
+    ["test", "rules", os.path.join(SOURCE, "t/kvproxy.rules.test.yml")]],
+    ids=lambda words: words[0])
+def test_promtool_finds_the_rules_right(words):
+    done = subprocess.run(["promtool"] + words, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=60,
+                          universal_newlines=True)
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, done.stdout
+
+
+def test_the_rules_know_no_metric_that_there_is_not(kv):
+    with open(RULES) as f:
+        named = set(re.findall(r"\bkvproxy_\w+", re.sub(
+            r"(?m)^ *(summary|description):.*", "", f.read())))
+    known = {name for name, _ in Page(kv.page).samples()}
+    assert len(named) > 10 and named <= known

@@ -5,10 +5,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+import urllib.error
 import urllib.parse
 import urllib.request
 
-from harness.net import HOST, free_port, is_refused, wait_for
+from harness.net import HOST, free_port, wait_for
 
 
 class Prometheus:
@@ -52,16 +53,20 @@ class Prometheus:
         """The result of EXPRESSION now: a list of series."""
         return self.ask("query", query=expression)["result"]
 
-    def wait_up(self):
-        wait_for(lambda: [s["value"][1] for s in self.query("up")] == ["1"],
-                 20, "a first scrape")
+    def is_ready(self):
+        assert self.proc.poll() is None, self.said()
+        try:
+            urllib.request.urlopen("http://%s:%d/-/ready" % (
+                HOST, self.port), timeout=20).close()
+        except urllib.error.URLError:
+            return False
+        return True
 
     def __enter__(self):
         try:
-            wait_for(lambda: self.proc.poll() is not None or
-                     not is_refused(self.port), 30, "prometheus")
-            assert self.proc.poll() is None, self.said()
-            self.wait_up()
+            wait_for(self.is_ready, 30, "prometheus")
+            wait_for(lambda: [s["value"][1] for s in self.query("up")] ==
+                     ["1"], 20, "a first scrape")
         except BaseException:
             self.__exit__()
             raise
