@@ -134,14 +134,13 @@ report_block(FILE *out, struct shm *shm)
  * What stands below it.
  */
 
-/* A time as people say it, in its two largest units. */
-static void
+void
 report_put_time(FILE *out, uint64_t ms)
 {
 	const uint64_t s = ms / 1000;
 
 	if (s < 60)
-		fprintf(out, "%.1f s", (double)ms / 1000);
+		fprintf(out, "%" PRIu64 ".%" PRIu64 " s", s, ms / 100 % 10);
 	else if (s < 3600)
 		fprintf(out, "%" PRIu64 " min %" PRIu64 " s", s / 60, s % 60);
 	else if (s < 86400)

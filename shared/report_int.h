@@ -25,5 +25,7 @@ const char *report_worker_state(const struct shm_slot *slot);
 /* Monotonic, and how long ago MS was. */
 uint64_t report_now_ms(void);
 uint64_t report_age_ms(uint64_t now_ms, uint64_t ms);
+/* A time as people say it, in its two largest units, cut. */
+void	 report_put_time(FILE *out, uint64_t ms);
 
 #endif /* SHARED_REPORT_INT_H */

@@ -65,12 +65,14 @@ def status_json(kv):
 
 
 def work(kv, n=40):
-    """N sets and gets of as many keys, on a connection of its own."""
+    """N sets and gets of as many keys, on a connection of its own; nothing
+    of it is under way when this returns."""
     with kv.client() as c:
         for i in range(n):
             c.ask(b"set key:%d 0 0 2\r\nab\r\n" % i, b"STORED\r\n")
             c.ask(b"get key:%d\r\n" % i, b"VALUE key:%d 0 2\r\nab\r\nEND\r\n"
                   % i)
+    wait_for(lambda: kv.stat("curr_connections") == 1)
 
 
 # kvproxy status
