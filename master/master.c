@@ -558,6 +558,7 @@ master_make_metrics(struct master *m)
 		.loop = m->loop,
 		.shm = m->shm,
 		.user = m->birth->user,
+		.prefix = m->birth->prefix,
 		.on_fork = master_on_metrics_fork,
 		.data = m,
 	};
@@ -577,7 +578,7 @@ void
 master_follow_metrics(struct master *m)
 {
 	const struct config *cfg = m->setup.cfg;
-	struct report_setup setup = {
+	struct report_source source = {
 		.cfg = cfg,
 		.host_entry = m->host_entry,
 		.n_workers = m->n_workers,
@@ -586,9 +587,9 @@ master_follow_metrics(struct master *m)
 	struct rlimit limit;
 
 	if (cfg->max_connections == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
-		setup.max_connections = master_most_clients(cfg,
+		source.max_connections = master_most_clients(cfg,
 		    (size_t)limit.rlim_cur);
-	metrics_child_follow(m->metrics, &setup);
+	metrics_child_follow(m->metrics, &source);
 }
 
 /* Spawn all, and wait until they serve or a signal says stop. */

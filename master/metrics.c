@@ -59,14 +59,14 @@ metrics_now_ms(void)
 static unsigned
 metrics_write_text(FILE *out, const struct metrics_birth *b)
 {
-	report_metrics(out, b->shm, &b->setup, false);
+	report_metrics(out, b->shm, b->setup, false);
 	return MHD_HTTP_OK;
 }
 
 static unsigned
 metrics_write_openmetrics(FILE *out, const struct metrics_birth *b)
 {
-	report_metrics(out, b->shm, &b->setup, true);
+	report_metrics(out, b->shm, b->setup, true);
 	return MHD_HTTP_OK;
 }
 
@@ -80,14 +80,14 @@ metrics_write_json(FILE *out, const struct metrics_birth *b)
 static unsigned
 metrics_write_health(FILE *out, const struct metrics_birth *b)
 {
-	const char *service, *group;
+	const struct report_group *down = report_find_down(b->shm, b->setup);
 
-	if (!report_find_down(b->shm, &b->setup, &service, &group)) {
+	if (down == NULL) {
 		fputs("ok\n", out);
 		return MHD_HTTP_OK;
 	}
-	fprintf(out, "[%s]: all hosts of group [%s] are out\n", service,
-	    group);
+	fprintf(out, "[%s]: all hosts of group [%s] are out\n",
+	    down->service, down->name);
 	return MHD_HTTP_SERVICE_UNAVAILABLE;
 }
 

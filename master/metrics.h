@@ -1,5 +1,5 @@
 /*
- * metrics.h: the process that serves the metrics page, and its HTTP.
+ * metrics.h: the metrics page, and its HTTP.
  *
  * It reads the shared segment and touches nothing else.  One loop, no threads;
  * one request a connection, which must have come within 5 s, or half a second
@@ -14,7 +14,7 @@ struct metrics_birth {
 	int		 listener;
 	int		 control;	/* its end says: finish and go */
 	struct shm	*shm;		/* read-only */
-	struct report_setup setup;
+	const struct report_setup *setup;
 };
 
 /* Serve, until told to go and what was asked is answered, a second at most.

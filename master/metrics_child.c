@@ -1,5 +1,6 @@
 #include "master/metrics_child.h"
 
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -15,7 +16,6 @@
 
 #include "master/child.h"
 #include "master/listen.h"
-#include "master/metrics.h"
 #include "shared/log.h"
 
 #define METRICS_CHILD_YOUNG_MS	1000	/* who dies before has not lived */
@@ -31,7 +31,7 @@ struct metrics_socket {
 
 struct metrics_child {
 	struct metrics_child_birth birth;
-	struct report_setup setup;
+	struct report_source source;
 	struct metrics_socket now;
 	struct metrics_socket next;	/* prepared; fd may be now's */
 	pid_t		 pid;		/* 0: there is none */
@@ -54,22 +54,64 @@ metrics_child_now_ms(void)
  * The child.
  */
 
-/* Of all descriptors but the first three only the N of KEEP stay. */
+/* What the program is given, as the words of its command line. */
+enum {
+	METRICS_LISTENER, METRICS_CONTROL, METRICS_SEGMENT, METRICS_SETUP,
+	METRICS_LOG, METRICS_PROGRAM, METRICS_N_FDS
+};
+
+/* Of all descriptors but the first three only FDS stay, of which some may be
+ * -1; the program itself is closed when it runs. */
 static void
-metrics_child_close_others(const int *keep, size_t n)
+metrics_child_keep(const int fds[METRICS_N_FDS])
 {
 	int from = STDERR_FILENO + 1, next;
 
 	for (;; from = next + 1) {
 		next = INT_MAX;
-		for (size_t i = 0; i < n; i++)
-			if (keep[i] >= from)
-				next = MIN(next, keep[i]);
+		for (int i = 0; i < METRICS_N_FDS; i++)
+			if (fds[i] >= from)
+				next = MIN(next, fds[i]);
 		if (next > from)
 			close_range((unsigned)from, (unsigned)next - 1, 0);
 		if (next == INT_MAX)
-			return;
+			break;
 	}
+	for (int i = 0; i < METRICS_PROGRAM; i++)
+		if (fds[i] != -1)
+			(void)fcntl(fds[i], F_SETFD, 0);
+}
+
+/* A file of memory with what the page tells of the configuration; or -1. */
+static int
+metrics_child_write_setup(const struct metrics_child *mc)
+{
+	int fd = memfd_create("kvproxy.setup", MFD_CLOEXEC);
+	FILE *out = fd == -1 ? NULL : fdopen(fd, "w");
+
+	/* It stays open: this process is to become another. */
+	return out != NULL && report_write_setup(out, &mc->source) &&
+	    lseek(fd, 0, SEEK_SET) == 0 ? fd : -1;
+}
+
+/* By its descriptor, for the user need not reach the program. */
+static void	metrics_child_execute(const int [METRICS_N_FDS]) NORETURN;
+
+static void
+metrics_child_execute(const int fds[METRICS_N_FDS])
+{
+	static char words[METRICS_PROGRAM][16];
+	char *args[METRICS_PROGRAM + 3] = {
+		(char *)"kvproxy-metrics", (char *)KVPROXY_VERSION
+	};
+
+	for (int i = 0; i < METRICS_PROGRAM; i++) {
+		snprintf(words[i], sizeof(words[i]), "%d", fds[i]);
+		args[i + 2] = words[i];
+	}
+	fexecve(fds[METRICS_PROGRAM], args, environ);
+	log_error("metrics: the program cannot be started");
+	_exit(1);
 }
 
 static void	metrics_child_be(struct metrics_child *, const struct child *,
@@ -80,26 +122,31 @@ metrics_child_be(struct metrics_child *mc, const struct child *child,
     int control)
 {
 	const struct rlimit none = { 0, 0 };
-	const struct metrics_birth birth = {
-		.listener = mc->now.fd,
-		.control = control,
-		.shm = mc->birth.shm,
-		.setup = mc->setup,
+	char path[PATH_MAX + 32];
+	int fds[METRICS_N_FDS] = {
+		[METRICS_LISTENER] = mc->now.fd,
+		[METRICS_CONTROL] = control,
+		[METRICS_SEGMENT] = shm_open_for_reader(mc->birth.shm),
+		[METRICS_SETUP] = metrics_child_write_setup(mc),
+		[METRICS_LOG] = log_fd(),
 	};
-	const int keep[] = { birth.listener, control, log_fd() };
 
-	mc->now.fd = -1;
-	mc->birth.on_fork(mc->birth.data);
 	prctl(PR_SET_NAME, "kvproxy-metrics");
-	if (!shm_drop_writing(birth.shm)) {
-		log_error("metrics: cannot map the segment");
+	snprintf(path, sizeof(path), "%s/bin/kvproxy-metrics",
+	    mc->birth.prefix);
+	fds[METRICS_PROGRAM] = open(path, O_PATH | O_CLOEXEC);
+	if (fds[METRICS_PROGRAM] == -1 || fds[METRICS_SEGMENT] == -1 ||
+	    fds[METRICS_SETUP] == -1) {
+		log_error("metrics: %s cannot be started", path);
 		_exit(1);
 	}
-	metrics_child_close_others(keep, ARRAY_LEN(keep));
+	mc->now.fd = -1;
+	mc->birth.on_fork(mc->birth.data);
+	metrics_child_keep(fds);
 	if (!child_settle(child, mc->birth.user, "metrics"))
 		_exit(1);
 	(void)setrlimit(RLIMIT_CORE, &none);
-	_exit(metrics_run(&birth));
+	metrics_child_execute(fds);
 }
 
 /*
@@ -263,14 +310,14 @@ metrics_child_undo(struct metrics_child *mc)
 
 void
 metrics_child_follow(struct metrics_child *mc,
-    const struct report_setup *setup)
+    const struct report_source *source)
 {
 	if (mc->next.fd == mc->now.fd)
 		mc->now.fd = -1;
 	metrics_child_drop(&mc->now);
 	mc->now = mc->next;
 	mc->next = (struct metrics_socket){ .fd = -1 };
-	mc->setup = *setup;
+	mc->source = *source;
 	mc->pause_ms = 0;
 	metrics_child_restart(mc);
 }

@@ -277,79 +277,43 @@ metrics_put_host_facts(struct metrics_page *p)
 	}
 }
 
-/* GROUP has hosts that may have keys, and all of them are out. */
+/* All hosts of GROUP are out; one that was emptied on purpose is not down. */
 static bool
-metrics_is_down(struct shm *shm, const struct report_setup *setup,
-    const struct config_group *group)
+metrics_is_down(struct shm *shm, const struct report_group *group)
 {
-	bool has_hosts = false;
-	unsigned entry;
-
-	for (size_t i = 0; i < group->n_hosts; i++) {
-		if (group->hosts[i].weight == 0)
-			continue;
-		entry = setup->host_entry[group->hosts[i].addr];
-		if (shm_host_state(shm, entry) != SHM_HOST_OUT)
+	for (size_t i = 0; i < group->n_entries; i++)
+		if (shm_host_state(shm, group->entries[i]) != SHM_HOST_OUT)
 			return false;
-		has_hosts = true;
-	}
-	return has_hosts;
-}
-
-/* The groups of S by their options. */
-#define METRICS_N_ROLES	3
-static const char *const metrics_roles[METRICS_N_ROLES] = {
-	"hosts", "hosts_read", "hosts_backup"
-};
-
-static const struct config_group *
-metrics_group(const struct config_service *s, size_t role)
-{
-	return role == 0 ? s->hosts : role == 1 ? s->read : s->backup;
+	return group->n_entries > 0;
 }
 
 static void
 metrics_put_groups(struct metrics_page *p)
 {
-	const struct config *cfg = p->setup->cfg;
-	const struct config_group *group;
+	const struct report_setup *setup = p->setup;
 
 	metrics_begin(p, "group_up", METRICS_GAUGE,
 	    "0: all hosts of the service's group are out");
-	for (size_t i = 0; i < cfg->n_services * METRICS_N_ROLES; i++) {
-		const struct config_service *s =
-		    &cfg->services[i / METRICS_N_ROLES];
+	for (size_t i = 0; i < setup->n_groups; i++) {
+		const struct report_group *group = &setup->groups[i];
 
-		group = metrics_group(s, i % METRICS_N_ROLES);
-		if (group == NULL)
-			continue;
 		fprintf(p->out, "%s{service=", p->name);
-		metrics_put_value(p->out, s->name);
-		fprintf(p->out, ",role=\"%s\",group=",
-		    metrics_roles[i % METRICS_N_ROLES]);
+		metrics_put_value(p->out, group->service);
+		fputs(",role=", p->out);
+		metrics_put_value(p->out, group->role);
+		fputs(",group=", p->out);
 		metrics_put_value(p->out, group->name);
-		fprintf(p->out, "} %d\n",
-		    !metrics_is_down(p->shm, p->setup, group));
+		fprintf(p->out, "} %d\n", !metrics_is_down(p->shm, group));
 	}
 }
 
-bool
-report_find_down(struct shm *shm, const struct report_setup *setup,
-    const char **service, const char **group)
+const struct report_group *
+report_find_down(struct shm *shm, const struct report_setup *setup)
 {
-	const struct config *cfg = setup->cfg;
-	const struct config_group *g;
-
-	for (size_t i = 0; i < cfg->n_services * METRICS_N_ROLES; i++) {
-		g = metrics_group(&cfg->services[i / METRICS_N_ROLES],
-		    i % METRICS_N_ROLES);
-		if (g == NULL || !metrics_is_down(shm, setup, g))
-			continue;
-		*service = cfg->services[i / METRICS_N_ROLES].name;
-		*group = g->name;
-		return true;
-	}
-	return false;
+	for (size_t i = 0; i < setup->n_groups; i++)
+		if (metrics_is_down(shm, &setup->groups[i]))
+			return &setup->groups[i];
+	return NULL;
 }
 
 /*

@@ -337,29 +337,37 @@ shm_has_master(const char *pid_file, pid_t *pid)
 	return is_used;
 }
 
-/* By way of /proc, for under its name there may be another by now.  What was
- * opened for reading alone can never be made writable again. */
-bool
-shm_drop_writing(struct shm *shm)
+/* By way of /proc, for under its name there may be another by now. */
+int
+shm_open_for_reader(const struct shm *shm)
 {
 	char path[64];
-	void *base;
-	int fd;
 
 	ASSERT(shm->fd != -1);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", shm->fd);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
-		return false;
-	base = mmap(NULL, SHM_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+struct shm *
+shm_adopt(int fd, char *err, size_t room)
+{
+	struct shm *shm = calloc(1, sizeof(*shm));
+	void *base = MAP_FAILED;
+	const char *why = shm == NULL ? "out of memory" : shm_check(fd);
+
+	if (why == NULL) {
+		base = mmap(NULL, SHM_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+		why = base == MAP_FAILED ? strerror(errno) : NULL;
+	}
 	close(fd);
-	if (base == MAP_FAILED)
-		return false;
-	munmap(shm->base, SHM_SIZE);
-	close(shm->fd);
+	if (why != NULL) {
+		snprintf(err, room, "the segment: %s", why);
+		free(shm);
+		return NULL;
+	}
 	shm->fd = -1;
 	shm->base = base;
-	return true;
+	return shm;
 }
 
 void

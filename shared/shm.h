@@ -150,9 +150,11 @@ struct shm *shm_attach(const char *pid_file, char *err, size_t room)
 /* Does a master use the segment of PID_FILE, whatever its version is?  A
  * killed one leaves it behind.  False: no, or nobody may tell, with errno. */
 bool	 shm_has_master(const char *pid_file, pid_t *pid);
-/* In a child of the master that is only to read: SHM maps its segment anew,
- * read-only, and has no descriptor.  False with errno: it is as it was. */
-bool	 shm_drop_writing(struct shm *shm) MUST_CHECK;
+/* The master's segment for a program that is only to read it: a descriptor that
+ * can never write.  -1 with errno. */
+int	 shm_open_for_reader(const struct shm *shm) MUST_CHECK;
+/* And there: map that of FD, which is closed; else as shm_attach. */
+struct shm *shm_adopt(int fd, char *err, size_t room) MUST_CHECK;
 /* Unmap; the segment stays. */
 void	 shm_close(struct shm **shm);
 /* Remove the name of a segment that the caller made, if it is its name still.

@@ -593,6 +593,7 @@ def test_the_process_can_read_and_nothing_else(servers):
         maps = [line.split() for line in of_process(pid, "maps").splitlines()]
         assert [m[1] for m in maps if m[-1] in kv.segments] == ["r--s"]
         # Three standard ones, log, listener, the master's pipe, epoll.
+        wait_for(lambda: len(os.listdir("/proc/%d/fd" % pid)) == 7)
         fds = {os.readlink("/proc/%d/fd/%s" % (pid, fd))
                for fd in os.listdir("/proc/%d/fd" % pid)}
         assert sorted(re.sub(r":\[.*", "", f) for f in fds) == sorted([

@@ -18,10 +18,10 @@
 static char folder[64];
 static char *text;
 
-/* Two hosts of one group, the second without weight. */
+/* Two hosts of one group. */
 static struct config_host hosts[] = {
 	{ .name = "a", .weight = 50, .addr = 0 },
-	{ .name = "b", .weight = 0, .addr = 1 },
+	{ .name = "b", .weight = 50, .addr = 1 },
 };
 static const struct config_group group = {
 	.name = "g\"", .hosts = hosts, .n_hosts = 2
@@ -29,10 +29,28 @@ static const struct config_group group = {
 static struct config_service service = { .name = "s", .hosts = &group };
 static const struct config cfg = { .services = &service, .n_services = 1 };
 static const unsigned host_entry[] = { 5, 3 };
-static const struct report_setup setup = {
+static const struct report_source source = {
 	.cfg = &cfg, .host_entry = host_entry, .n_workers = 2,
 	.max_connections = 77,
 };
+static struct report_setup setup;
+
+/* From the source, as its program has it. */
+static void
+make_setup(void)
+{
+	char *bytes;
+	size_t len;
+	FILE *f = open_memstream(&bytes, &len);
+
+	assert_true(report_write_setup(f, &source));
+	fclose(f);
+	f = fmemopen(bytes, len, "r");
+	report_free_setup(&setup);
+	assert_true(report_read_setup(f, &setup));
+	fclose(f);
+	free(bytes);
+}
 
 static int
 set_up(void **state)
@@ -56,6 +74,7 @@ set_up(void **state)
 	shm_set_host_state(shm, 5, SHM_HOST_UP, 0);
 	shm_set_host_state(shm, 3, SHM_HOST_UP, 0);
 	shm_set_ready(shm);
+	make_setup();
 	*state = shm;
 	return 0;
 }
@@ -69,6 +88,7 @@ tear_down(void **state)
 	shm_close(&shm);
 	free(text);
 	text = NULL;
+	report_free_setup(&setup);
 	return rmdir(folder);
 }
 
@@ -197,14 +217,17 @@ metrics_group_is_down_when_all_that_may_have_keys_are_out(void **state)
 		{ SHM_HOST_OUT, SHM_HOST_UP, 0, true },
 		{ SHM_HOST_UP, SHM_HOST_OUT, 0, false },
 	};
-	const char *s, *g;
+	const struct report_group *down;
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		hosts[1].weight = table[i].weight;
+		make_setup();
 		shm_set_host_state(*state, 5, table[i].first, 1);
 		shm_set_host_state(*state, 3, table[i].second, 1);
-		assert_int_equal(report_find_down(*state, &setup, &s, &g),
-		    table[i].is_down);
+		down = report_find_down(*state, &setup);
+		assert_int_equal(down != NULL, table[i].is_down);
+		if (down != NULL)
+			assert_string_equal(down->name, "g\"");
 		render(*state, false);
 		check_has(table[i].is_down ?
 		    "kvproxy_group_up{service=\"s\",role=\"hosts\","
@@ -214,9 +237,32 @@ metrics_group_is_down_when_all_that_may_have_keys_are_out(void **state)
 	}
 	/* Nothing is out of a group that was emptied on purpose. */
 	hosts[0].weight = hosts[1].weight = 0;
+	make_setup();
 	shm_set_host_state(*state, 5, SHM_HOST_OUT, 1);
-	assert_false(report_find_down(*state, &setup, &s, &g));
-	hosts[0].weight = 50;
+	assert_null(report_find_down(*state, &setup));
+	hosts[0].weight = hosts[1].weight = 50;
+}
+
+static void
+report_setup_is_refused_where_it_is_damaged(void **state)
+{
+	static const char *const table[] = {
+		"", "x\n", "2\n", "2 x\n", "2 7\ns\n", "2 7\ns\037hosts\n",
+		"2 7\ns\037hosts\037g\0374096\n",
+		"2 7\ns\037hosts\037g\037-1\n",
+	};
+	struct report_setup got;
+	FILE *f;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		f = fmemopen((void *)(uintptr_t)table[i],
+		    strlen(table[i]) + 1, "r");
+		assert_non_null(f);
+		assert_false(report_read_setup(f, &got));
+		report_free_setup(&got);
+		fclose(f);
+	}
 }
 
 /* However a reload is just writing the list. */
@@ -278,6 +324,7 @@ main(void)
 		REPORT_TEST(metrics_buckets_count_exactly),
 		REPORT_TEST(
 		    metrics_group_is_down_when_all_that_may_have_keys_are_out),
+		REPORT_TEST(report_setup_is_refused_where_it_is_damaged),
 		REPORT_TEST(report_lists_each_host_once),
 		REPORT_TEST(report_says_times_in_two_units),
 	};

@@ -823,34 +823,24 @@ shm_knows_whether_a_master_uses_it(void **state)
 }
 
 static void
-shm_that_has_dropped_writing_cannot_be_written(void **state)
+shm_of_a_reader_can_never_be_written(void **state)
 {
-	struct shm *shm = make_ready();
-	int status;
-	pid_t pid;
+	struct shm *shm = make_ready(), *reader;
+	int fd = shm_open_for_reader(shm);
+	void *page;
 
 	(void)state;
-	pid = fork();
-	if (pid == 0) {
-		const struct rlimit none = { 0, 0 };
-		void *page;
-
-		setrlimit(RLIMIT_CORE, &none);
-		if (!shm_drop_writing(shm) || shm_sum(shm, 0) != 0)
-			_exit(1);
-		page = (void *)((uintptr_t)shm_facts(shm) &
-		    ~(uintptr_t)4095);
-		if (mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0)
-			_exit(2);
-		signal(SIGSEGV, SIG_DFL);
-		shm_facts(shm)->master_pid = 1;
-		_exit(3);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status));
-	assert_int_equal(WTERMSIG(status), SIGSEGV);
-	/* Whoever made it goes on. */
-	shm_facts(shm)->master_pid = 2;
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(write(fd, "", 1), -1);
+	reader = shm_adopt(fd, err, sizeof(err));
+	assert_non_null(reader);
+	counter_add(&shm_slot(shm, 1)->counter[COUNTER_REQUESTS], 7);
+	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 7);
+	page = (void *)((uintptr_t)shm_facts(reader) & ~(uintptr_t)4095);
+	assert_int_equal(mprotect(page, 4096, PROT_READ | PROT_WRITE), -1);
+	shm_close(&reader);
+	assert_null(shm_adopt(open("/dev/null", O_RDONLY), err, sizeof(err)));
+	assert_string_equal(err, "the segment: not a shared segment");
 	shm_close(&shm);
 }
 
@@ -907,7 +897,7 @@ main(void)
 		SHM_TEST(shm_base_takes_no_more_pages_than_it_has_hosts),
 		SHM_TEST(shm_says_when_dev_shm_is_full),
 		SHM_TEST(shm_knows_whether_a_master_uses_it),
-		SHM_TEST(shm_that_has_dropped_writing_cannot_be_written),
+		SHM_TEST(shm_of_a_reader_can_never_be_written),
 		SHM_TEST(shm_keeps_the_old_base_where_dev_shm_is_full),
 	};
 

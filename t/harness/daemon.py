@@ -48,13 +48,15 @@ def cpu_seconds(pid):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def name_of(pid):
-    """What the process calls itself; of one that is gone nothing."""
+def is_metrics(pid):
+    """What it calls itself, or what it runs, while it does not yet do so."""
     try:
         with open("/proc/%d/comm" % pid) as f:
-            return f.read().strip()
+            if f.read().strip() == METRICS:
+                return True
+        return os.path.basename(os.readlink("/proc/%d/exe" % pid)) == METRICS
     except (FileNotFoundError, ProcessLookupError):
-        return ""
+        return False
 
 
 def is_alive(pid):
@@ -244,10 +246,10 @@ class Kvproxy:
 
     def worker_pids(self):
         """Its children but for those that serve metrics."""
-        return [p for p in self.child_pids() if name_of(p) != METRICS]
+        return [p for p in self.child_pids() if not is_metrics(p)]
 
     def metrics_pids(self):
-        return [p for p in self.child_pids() if name_of(p) == METRICS]
+        return [p for p in self.child_pids() if is_metrics(p)]
 
     def all_workers(self):
         pids = self.worker_pids()
@@ -380,11 +382,13 @@ class Kvproxy:
         if self.ctl is not None:
             self.ctl.close()
             self.ctl = None
-        workers = self.worker_pids()
         children = self.child_pids()
         if not self.lose_workers:
-            assert workers == self.first_workers, "lost a worker\n" + \
-                self.said()
+            # A child that was just forked has no name yet.
+            try:
+                wait_for(lambda: self.worker_pids() == self.first_workers, 2)
+            except AssertionError:
+                raise AssertionError("lost a worker\n" + self.said())
         os.kill(self.pid, sig)
         self.wait_end(timeout)
         for pid in children:
