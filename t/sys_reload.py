@@ -1397,3 +1397,47 @@ def test_a_worker_is_killed_while_clients_are_on_their_way_to_it(memcached):
         c.ask(b"\n1\r\nget k\r\n", b"STORED\r\n" + hit(b"k", b"1"))
         with pytest.raises((Closed, ConnectionError)):
             each[0].ask(b"get k\r\n", hit(b"k", b"1"))
+
+
+def test_P11_the_others_are_dead_when_a_worker_gives_its_clients(memcached):
+    """It keeps them until there is one again."""
+    with Kvproxy([memcached], workers=2) as kv:
+        kv.lose_workers = True
+        kv.wait_connected(memcached)
+        mine, theirs = [], []
+        while len(mine) < 5 or len(theirs) < 5:
+            before = kv.slots()[1]["curr_connections"]
+            c = kv.client()
+            c.ask_line(b"version\r\n")
+            (mine if kv.slots()[1]["curr_connections"] > before else
+             theirs).append(c)
+        os.kill(kv.slots()[0]["pid"], signal.SIGKILL)
+        kv.reload(workers=1)
+        for c in mine:
+            c.ask(b"get k\r\n", b"END\r\n")
+        for c in theirs:
+            c.close()
+
+
+def test_a_stop_while_a_worker_gives_answers_what_has_come():
+    gate = threading.Event()
+    with FakeBackend(script=lambda conn, r: gate.wait(20) and None) as fake, \
+            Kvproxy([fake], workers=2) as kv:
+        kv.wait_connected(fake)
+        version = kv.version()
+        clients = [kv.client() for _ in range(8)]
+        for c in clients:
+            c.send(b"get k\r\n")
+        wait_for(lambda: kv.backend(fake, "requests") == len(clients))
+        kv.change(workers=1)
+        kv.hup()
+        wait_for(lambda: kv.stat("reloads") == 1)
+        for c in clients:
+            c.send(b"version\r\n")
+        os.kill(kv.pid, signal.SIGTERM)
+        wait_for(lambda: "told to stop" in kv.logged())
+        gate.set()
+        for c in clients:
+            c.expect(b"END\r\n" + version)
+            assert c.eof() == b""
+        kv.wait_end()
