@@ -301,7 +301,7 @@ master_find_keeper(const struct master *m, unsigned i)
 
 	for (unsigned n = 0; n < m->n_slots; n++) {
 		keeper = (i + n) % m->n_slots;
-		if (slot_state(m->slots[keeper]) != SLOT_RUNNING)
+		if (!slot_serves(m->slots[keeper]))
 			continue;
 		/* One that is about to go would have to hand them on. */
 		if (keeper < m->n_workers)
@@ -351,8 +351,7 @@ static void
 master_forward_inboxes(struct master *m)
 {
 	for (unsigned i = 0; i < m->n_slots; i++)
-		if (slot_state(m->slots[i]) != SLOT_RUNNING &&
-		    m->keeper[i] < m->n_slots)
+		if (!slot_serves(m->slots[i]) && m->keeper[i] < m->n_slots)
 			inbox_forward(&m->inboxes, i, m->keeper[i]);
 }
 

@@ -27,6 +27,7 @@
 #define SLOT_PAUSE_MAX_MS 200	/* new clients wait in its socket meanwhile */
 #define SLOT_SLACK_MS	1000	/* on top of shutdown_timeout */
 #define SLOT_ORDERS_MAX	4096	/* that wait for one worker */
+#define SLOT_BEATS_SLOW	3	/* looks that find no heartbeat: others help */
 #define SLOT_BEATS_MAX	10	/* looks that find no heartbeat: it hangs */
 
 /* An order for which there was no room in the socket. */
@@ -365,6 +366,14 @@ static const slot_action_fn slot_table[SLOT_N_STATES][SLOT_N_EVENTS] = {
 	},
 };
 
+/* May others give it clients? */
+static void
+slot_say_serves(struct slot *s)
+{
+	atomic_store_explicit(&slot_shm(s)->serves, slot_serves(s),
+	    memory_order_relaxed);
+}
+
 void
 slot_tell(struct slot *s, enum slot_event event)
 {
@@ -376,8 +385,7 @@ slot_tell(struct slot *s, enum slot_event event)
 	s->state = action(s);
 	if (s->state == old)
 		return;
-	atomic_store_explicit(&slot_shm(s)->serves,
-	    s->state == SLOT_RUNNING, memory_order_relaxed);
+	slot_say_serves(s);
 	log_debug("worker %u: %s -> %s", s->i, slot_state_names[old],
 	    slot_state_names[s->state]);
 	s->common->on_change(s->common->data, s);
@@ -439,6 +447,12 @@ slot_free(struct slot **slot)
 	ASSERT((*slot)->state == SLOT_EMPTY);
 	free(*slot);
 	*slot = NULL;
+}
+
+bool
+slot_serves(const struct slot *s)
+{
+	return s->state == SLOT_RUNNING && s->n_beatless < SLOT_BEATS_SLOW;
 }
 
 bool
@@ -585,6 +599,7 @@ void
 slot_check_beat(struct slot *s)
 {
 	uint64_t beat = counter_get(&slot_shm(s)->heartbeat);
+	bool was_slow = s->n_beatless >= SLOT_BEATS_SLOW;
 
 	if (s->pid == 0 || beat != s->beat) {
 		s->beat = beat;
@@ -593,6 +608,10 @@ slot_check_beat(struct slot *s)
 		    memory_order_relaxed);
 	} else if (++s->n_beatless == SLOT_BEATS_MAX)
 		slot_tell(s, SLOT_HANGS);
+	if ((s->n_beatless >= SLOT_BEATS_SLOW) == was_slow)
+		return;
+	slot_say_serves(s);
+	s->common->on_change(s->common->data, s);
 }
 
 void

@@ -57,7 +57,8 @@ struct slot_common {
 	 * for control. */
 	void		 (*on_fork)(void *data, unsigned slot,
 			    struct worker_birth *birth);
-	/* SLOT is in another state.  It may not be told anything from here. */
+	/* SLOT is in another state, or its worker's heart has stopped or beats
+	 * again.  It may not be told anything from here. */
 	void		 (*on_change)(void *data, const struct slot *slot);
 	/* A worker has something to say of a host. */
 	void		 (*on_alarm)(void *data);
@@ -92,6 +93,8 @@ bool	 slot_reap(struct slot *slot, pid_t pid, int status);
 /* In a worker: close what belongs to SLOT's (the loop is not touched). */
 void	 slot_forget(struct slot *slot);
 
+/* It is running, and its heart has beaten lately. */
+bool	 slot_serves(const struct slot *slot);
 bool	 slot_has_worker(const struct slot *slot);
 enum slot_state slot_state(const struct slot *slot);
 /* Why the last worker is gone, "worker 3 ..."; until the next one is. */
