@@ -3,8 +3,9 @@
  *
  * The gauge of client connections is counted up here, before the clients of
  * all workers are summed up: of workers that race for the last places the
- * later one sees the others, so max_connections is never exceeded.  (At the
- * very bound both of two may be refused.)
+ * later one sees the others, so max_connections is not exceeded, but by those
+ * that are on their way from one worker to another.  (At the very bound both of
+ * two may be refused.)
  *
  * Who is refused is told so, and is closed when it has read that, or a second
  * later; few are waited for, and they cost no memory.  One descriptor is kept
