@@ -600,6 +600,27 @@ def test_the_process_can_read_and_nothing_else(servers):
             "/dev/null", "anon_inode", "pipe", "socket", kv.log, kv.stderr])
 
 
+def test_its_program_is_not_for_people():
+    for args, said in (
+            ([], "kvproxy-metrics: kvproxy starts it, where the option "
+             "metrics is set\n"),
+            (["0.0.0", "-1", "-1", "-1", "-1", "-1"],
+             "metrics: kvproxy is of version 0.0.0, this is ")):
+        done = subprocess.run([PROGRAM + "-metrics"] + args,
+                              stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, timeout=20)
+        assert done.returncode == 1 and done.stdout == ""
+        assert said in done.stderr
+
+
+def test_workers_do_not_have_its_libraries(kv):
+    Page(kv.page)
+    having = [pid for pid in kv.child_pids() + [kv.pid]
+              if "libmicrohttpd" in of_process(pid, "maps")]
+    assert having == kv.metrics_pids()
+
+
 def test_it_goes_with_a_master_that_is_killed(servers):
     page = free_port()
     kv = Kvproxy(servers, core={"metrics": page})
