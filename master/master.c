@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,8 +16,6 @@
 
 #define MASTER_START_S	10	/* the workers must serve by then */
 #define MASTER_TICK_S	0.5
-#define MASTER_OWN_FDS	16	/* log, segment, event loop and the like */
-#define MASTER_CLIENT_FDS 16	/* with fewer for its clients none should run */
 
 static const char *const master_state_names[] = {
 	[MASTER_STARTING] = "starting",
@@ -79,78 +76,6 @@ master_tell_slots(struct master *m, enum slot_event event)
 {
 	for (unsigned i = 0; i < m->n_slots; i++)
 		slot_tell(m->slots[i], event);
-}
-
-/* The cores that we may run on, in CPUS; 0 where that cannot be known. */
-static unsigned
-master_find_cpus(int cpus[SHM_WORKERS_MAX])
-{
-	unsigned n = 0;
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == -1)
-		return 0;
-	for (int cpu = 0; cpu < CPU_SETSIZE && n < SHM_WORKERS_MAX; cpu++)
-		if (CPU_ISSET(cpu, &set))
-			cpus[n++] = cpu;
-	return n;
-}
-
-unsigned
-master_count_workers(const struct config *cfg)
-{
-	int cpus[SHM_WORKERS_MAX];
-	unsigned n = cfg->cpu_affinity ? master_find_cpus(cpus) : 0;
-
-	return n > 0 ? n : (unsigned)MIN(cfg->thread_count, SHM_WORKERS_MAX);
-}
-
-size_t
-master_count_fds(const struct config *cfg)
-{
-	const size_t n_workers = master_count_workers(cfg);
-	size_t n_listens = 0;
-
-	for (size_t i = 0; i < cfg->n_services; i++)
-		n_listens += cfg->services[i].n_listens;
-	/* Of each slot its sockets, its control and both ends of its inbox. */
-	return MAX(n_workers * (n_listens + 3) + MASTER_OWN_FDS,
-	    worker_count_fds(cfg, n_workers)) + MASTER_CLIENT_FDS;
-}
-
-/* How many clients a LIMIT of descriptors, which is enough, leaves all of CFG's
- * workers together. */
-static size_t
-master_most_clients(const struct config *cfg, size_t limit)
-{
-	const size_t n_workers = master_count_workers(cfg);
-	size_t most;
-
-	return __builtin_mul_overflow(limit - worker_count_fds(cfg, n_workers),
-	    n_workers, &most) ? SIZE_MAX : most;
-}
-
-bool
-master_check_fds(const struct config *cfg, size_t limit, char *err)
-{
-	const size_t n_workers = master_count_workers(cfg);
-	const size_t n_fds = master_count_fds(cfg);
-	size_t most;
-
-	if (n_fds > limit) {
-		snprintf(err, CONFIG_ERR_MAX,
-		    "%.500s: needs %zu descriptors, the limit is %zu",
-		    cfg->path, n_fds, limit);
-		return false;
-	}
-	most = master_most_clients(cfg, limit);
-	if ((size_t)cfg->max_connections <= most)
-		return true;
-	return config_fail_core(cfg, "max_connections", err,
-	    "%lld is more than the %zu that a limit of %zu descriptors "
-	    "leaves for the clients of %zu worker%s",
-	    (long long)cfg->max_connections, most, limit, n_workers,
-	    n_workers > 1 ? "s" : "");
 }
 
 /* --- signals --- */
@@ -292,77 +217,14 @@ master_on_fork(void *data, unsigned slot, struct worker_birth *birth)
 	inbox_close_others(&m->inboxes, slot);
 }
 
-/* Who is to accept from the sockets of slot I: its own worker, or as long as
- * that does not serve the next one that does; n_slots: nobody is there. */
-static unsigned
-master_find_keeper(const struct master *m, unsigned i)
-{
-	unsigned keeper, last = m->n_slots;
-
-	for (unsigned n = 0; n < m->n_slots; n++) {
-		keeper = (i + n) % m->n_slots;
-		if (!slot_serves(m->slots[keeper]))
-			continue;
-		/* One that is about to go would have to hand them on. */
-		if (keeper < m->n_workers)
-			return keeper;
-		last = keeper;
-	}
-	return last;
-}
-
-static void
-master_give_sockets(struct master *m, unsigned keeper, unsigned i)
-{
-	struct worker_listen listens[CONFIG_LISTENS_MAX];
-	struct worker_message msg = {
-		.order = WORKER_ADOPT, .slot = (uint16_t)i
-	};
-	int fds[CONFIG_LISTENS_MAX];
-	size_t n = sockets_list(m->sockets, i, false, listens);
-
-	worker_message_pack(&msg, fds, listens, n);
-	slot_send(m->slots[keeper], &msg, fds, n);
-}
-
-/* No new client waits because the kernel has given it to a worker that is
- * dead, or tries its backends still. */
-void
-master_keep_sockets(struct master *m, bool have_changed)
-{
-	unsigned old, now;
-
-	for (unsigned i = 0; i < m->n_slots; i++) {
-		old = m->keeper[i];
-		now = master_find_keeper(m, i);
-		m->keeper[i] = now;
-		if (now == old && !have_changed)
-			continue;
-		if (old != now && old != i && old < m->n_slots &&
-		    slot_state(m->slots[old]) == SLOT_RUNNING)
-			slot_order(m->slots[old], WORKER_RETURN, i);
-		if (now != i && now < m->n_slots)
-			master_give_sockets(m, now, i);
-	}
-}
-
-/* No client waits in the inbox of a slot whose worker does not read it. */
-static void
-master_forward_inboxes(struct master *m)
-{
-	for (unsigned i = 0; i < m->n_slots; i++)
-		if (!slot_serves(m->slots[i]) && m->keeper[i] < m->n_slots)
-			inbox_forward(&m->inboxes, i, m->keeper[i]);
-}
-
 static void
 master_on_slot(void *data, const struct slot *slot)
 {
 	struct master *m = data;
 
 	if (m->state == MASTER_SERVING) {
-		master_keep_sockets(m, false);
-		master_forward_inboxes(m);
+		crew_keep_sockets(m, false);
+		crew_forward_inboxes(m);
 	}
 	if (m->state != MASTER_STARTING)
 		return;
@@ -390,75 +252,6 @@ master_has_worker(void *data, unsigned i)
 	return slot_has_worker(m->slots[i]);
 }
 
-static void
-master_tell_workers(void *data)
-{
-	struct master *m = data;
-
-	for (unsigned i = 0; i < m->n_slots; i++)
-		slot_look(m->slots[i]);
-}
-
-/* Slot I is new: those that are there learn the way to its inbox. */
-static void
-master_tell_inbox(struct master *m, unsigned i)
-{
-	const struct worker_message msg = {
-		.order = WORKER_INBOX, .slot = (uint16_t)i
-	};
-
-	for (unsigned j = 0; j < m->n_slots; j++)
-		if (slot_has_worker(m->slots[j]))
-			slot_send(m->slots[j], &msg, &m->inboxes.in[i], 1);
-}
-
-bool
-master_grow_slots(struct master *m, unsigned n, char *err, size_t room)
-{
-	for (unsigned i = m->n_slots; i < n; i++) {
-		/* Touching a page that a full /dev/shm does not have kills. */
-		if (!shm_reserve(m->shm, i, m->places.n)) {
-			snprintf(err, room, "/dev/shm has no room for %u "
-			    "workers: %s", n, strerror(errno));
-			return false;
-		}
-		if (!inbox_open(&m->inboxes, i)) {
-			snprintf(err, room, "cannot make an inbox: %s",
-			    strerror(errno));
-			return false;
-		}
-		if (m->slots[i] == NULL)
-			m->slots[i] = slot_new(&m->common, i);
-		if (m->slots[i] == NULL) {
-			snprintf(err, room, "out of memory");
-			return false;
-		}
-		master_tell_inbox(m, i);
-		m->keeper[i] = i;
-		m->n_slots = i + 1;
-	}
-	shm_set_n_slots(m->shm, m->n_slots);
-	return true;
-}
-
-void
-master_pin_slots(struct master *m)
-{
-	int cpus[SHM_WORKERS_MAX];
-	unsigned n = m->setup.cfg->cpu_affinity ? master_find_cpus(cpus) : 0;
-
-	for (unsigned i = 0; i < m->n_slots; i++)
-		slot_pin(m->slots[i], i < n ? cpus[i] : -1);
-}
-
-void
-master_fill_slots(struct master *m)
-{
-	for (unsigned i = 0; i < m->n_slots; i++)
-		slot_tell(m->slots[i], i < m->n_workers ? SLOT_START :
-		    SLOT_GIVE);
-}
-
 /* A worker that hangs is found; a slot that has become empty gets the worker
  * that it should have; nothing waits in the inbox of one that has none; and
  * sockets that have left are closed. */
@@ -474,8 +267,8 @@ master_on_tick(struct ev_loop *loop, ev_timer *timer, int revents)
 		slot_check_beat(m->slots[i]);
 	if (m->state != MASTER_SERVING)
 		return;
-	master_fill_slots(m);
-	master_forward_inboxes(m);
+	crew_fill(m);
+	crew_forward_inboxes(m);
 	(void)sockets_sweep(m->sockets);
 }
 
@@ -524,7 +317,7 @@ master_make_health(struct master *m)
 {
 	m->health_hooks = (struct health_hooks) {
 		.has_worker = master_has_worker,
-		.tell_workers = master_tell_workers,
+		.tell_workers = crew_tell_workers,
 		.data = m,
 	};
 	m->health = health_new(m->loop, m->setup.cfg, m->shm, m->host_entry,
@@ -586,7 +379,7 @@ master_follow_metrics(struct master *m)
 	struct rlimit limit;
 
 	if (cfg->max_connections == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
-		source.max_connections = master_most_clients(cfg,
+		source.max_connections = crew_most_clients(cfg,
 		    (size_t)limit.rlim_cur);
 	metrics_child_follow(m->metrics, &source);
 }
@@ -653,9 +446,9 @@ master_new(const struct master_birth *birth, struct setup *setup, char *err,
 	m->common.shm = m->shm;
 	if (!master_make_metrics(m))
 		goto fail;
-	if (!master_grow_slots(m, m->n_workers, err, room))
+	if (!crew_grow(m, m->n_workers, err, room))
 		goto fail;
-	master_pin_slots(m);
+	crew_pin(m);
 	if (!master_make_health(m)) {
 		snprintf(err, room, "out of memory");
 		goto fail;

@@ -1,8 +1,8 @@
 /*
  * master_int.h: what the files of the master share; nobody else includes it.
  *
- * master.c holds the signals and the slots, reload.c brings another
- * configuration into force.
+ * master.c holds the signals, the start and the end, crew.c the slots, reload.c
+ * brings another configuration into force.
  */
 #ifndef MASTER_MASTER_INT_H
 #define MASTER_MASTER_INT_H
@@ -57,21 +57,32 @@ struct master {
 	uint64_t	 n_reloads;	/* that are in force */
 };
 
-/* Have slots [0, N) with all that they need but a worker.  False: ERR says
- * why, and what is there can stay. */
-bool	 master_grow_slots(struct master *m, unsigned n, char *err, size_t room)
-	    MUST_CHECK;
-/* Pin the slots' workers as the configuration says. */
-void	 master_pin_slots(struct master *m);
-/* Have workers in the first n_workers slots, and none in others. */
-void	 master_fill_slots(struct master *m);
-/* Have each slot's sockets accepted from by somebody, and tell those whose
- * sockets have changed. */
-void	 master_keep_sockets(struct master *m, bool have_changed);
 /* The metrics page goes by the setup, too. */
 void	 master_follow_metrics(struct master *m);
 /* In a child: the master's signals and loop are not its own. */
 void	 master_let_go(struct master *m);
+
+/* crew.c */
+
+/* How many clients a LIMIT of descriptors, which is enough, leaves all of CFG's
+ * workers together. */
+size_t	 crew_most_clients(const struct config *cfg, size_t limit);
+/* Have slots [0, N) with all that they need but a worker.  False: ERR says
+ * why, and what is there can stay. */
+bool	 crew_grow(struct master *m, unsigned n, char *err, size_t room)
+	    MUST_CHECK;
+/* Pin the slots' workers as the configuration says. */
+void	 crew_pin(struct master *m);
+/* Have workers in the first n_workers slots, and none in others. */
+void	 crew_fill(struct master *m);
+/* Have each slot's sockets accepted from by somebody, and tell those whose
+ * sockets have changed. */
+void	 crew_keep_sockets(struct master *m, bool have_changed);
+/* What is in the inbox of a slot whose worker does not read it goes to
+ * another. */
+void	 crew_forward_inboxes(struct master *m);
+/* DATA is the master: have all workers look at the hosts. */
+void	 crew_tell_workers(void *data);
 
 /* reload.c */
 

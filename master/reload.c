@@ -137,7 +137,7 @@ reload_reserve(struct master *m, const struct reload_next *next, char *err)
 			    strerror(errno));
 			return false;
 		}
-	return master_grow_slots(m, next->n_workers, err, CONFIG_ERR_MAX);
+	return crew_grow(m, next->n_workers, err, CONFIG_ERR_MAX);
 }
 
 /* A worker has clients for which the new configuration would leave it no
@@ -263,9 +263,9 @@ reload_commit(struct master *m, struct reload_next *next)
 			reload_tell(m, i, next->plan);
 	close(next->plan);
 	setup_free(&old);
-	master_pin_slots(m);
-	master_keep_sockets(m, true);
-	master_fill_slots(m);
+	crew_pin(m);
+	crew_keep_sockets(m, true);
+	crew_fill(m);
 	master_follow_metrics(m);
 }
 
