@@ -167,19 +167,6 @@ handover_wait(struct handover *h)
 	}
 }
 
-/* What the next worker writes for this client must not come before the copies
- * that wait here; but not for ever. */
-static bool
-handover_has_copies(struct handover *h, const struct service *svc)
-{
-	uint64_t most_us = (uint64_t)svc->cfg->recv_timeout_ms * 1000;
-
-	if (h->since_us == 0)
-		h->since_us = h->w->now_us;
-	return !replica_is_empty(svc->replica) &&
-	    h->w->now_us - h->since_us < most_us;
-}
-
 bool
 handover_give(struct handover *h, struct client *c)
 {
@@ -192,8 +179,8 @@ handover_give(struct handover *h, struct client *c)
 	int fds[2] = { c->io.fd, -1 };
 	bool sent = false;
 
-	if (slot == SHM_WORKERS_MAX || handover_has_copies(h, c->svc)) {
-		/* The others are dead or starting, or could overtake us. */
+	if (slot == SHM_WORKERS_MAX) {
+		/* The others are dead or starting. */
 		handover_wait(h);
 		return false;
 	}
@@ -213,8 +200,8 @@ handover_give(struct handover *h, struct client *c)
 	return true;
 }
 
-void
-handover_give_all(struct handover *h)
+static void
+handover_give_idle(struct handover *h)
 {
 	struct client *c, *next;
 
@@ -227,6 +214,38 @@ handover_give_all(struct handover *h)
 	}
 }
 
+/* What the next worker writes for a client must not overtake the copies that
+ * wait here; but they are not waited for for ever. */
+static bool
+handover_has_copies(const struct handover *h)
+{
+	const struct worker *w = h->w;
+
+	for (size_t i = 0; i < w->n_services; i++) {
+		const struct service *svc = w->services[i];
+
+		if (!replica_is_empty(svc->replica) && w->now_us - h->since_us <
+		    (uint64_t)svc->cfg->recv_timeout_ms * 1000)
+			return true;
+	}
+	return false;
+}
+
+void
+handover_give_all(struct handover *h)
+{
+	if (h->since_us == 0)
+		h->since_us = h->w->now_us;
+	if (handover_has_copies(h)) {
+		handover_wait(h);
+		return;
+	}
+	handover_take_all(h);
+	h->w->giving = true;
+	handover_give_idle(h);
+	worker_client_gone(h->w);
+}
+
 static void
 handover_on_pause_over(struct ev_loop *loop, ev_timer *timer, int revents)
 {
@@ -235,10 +254,9 @@ handover_on_pause_over(struct ev_loop *loop, ev_timer *timer, int revents)
 	(void)loop;
 	(void)revents;
 	turn_now(h->w);
-	if (!h->w->giving)
-		return;
-	handover_give_all(h);
-	worker_client_gone(h->w);
+	/* The whole may stop meanwhile. */
+	if (!h->w->draining)
+		handover_give_all(h);
 }
 
 /*

@@ -22,7 +22,8 @@ void	 handover_take_all(struct handover *handover);
 /* FD, which is taken over, is the way to SLOT's inbox. */
 void	 handover_set_inbox(struct handover *handover, unsigned slot, int fd);
 
-/* Give away all clients, each when nothing of it is under way. */
+/* Give away all clients, each when nothing of it is under way; but first the
+ * copies that wait go, if they do not take too long. */
 void	 handover_give_all(struct handover *handover);
 /* C's worker gives, and nothing of C's is under way: it goes, now or when
  * there is room in an inbox.  True: it is gone, and closed here. */

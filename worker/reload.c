@@ -199,7 +199,7 @@ reload_set_listens(struct reload *r)
 {
 	struct worker *w = r->w;
 
-	if (w->giving) {
+	if (w->is_surplus) {
 		reload_close_listens(r);
 		return true;
 	}
@@ -231,7 +231,7 @@ reload_finish(struct worker *w)
 	}
 	worker_look(w);
 	/* Adopted ones of new services have waited for this. */
-	if (w->serving && !w->giving && !w->draining)
+	if (w->serving && !w->is_surplus && !w->draining)
 		listener_start_all(w);
 }
 

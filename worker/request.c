@@ -51,7 +51,7 @@ request_release(struct request *req)
 		lease_put(&w->bufs, &req->note);
 	slab_put(&w->requests, &req);
 	/* A write whose client has gone may have been waited for. */
-	if (UNLIKELY(w->draining || w->giving))
+	if (UNLIKELY(w->draining || w->is_surplus))
 		worker_client_gone(w);
 }
 

@@ -55,7 +55,7 @@ worker_report(struct worker *w, enum worker_report report)
 static void
 worker_serve(struct worker *w)
 {
-	if (w->serving || w->draining || w->giving)
+	if (w->serving || w->draining || w->is_surplus)
 		return;
 	w->serving = true;
 	ev_timer_stop(w->loop, &w->settle_timer);
@@ -133,7 +133,7 @@ worker_client_gone(struct worker *w)
 {
 	size_t i;
 
-	if ((!w->draining && !w->giving) || !TAILQ_EMPTY(&w->all_clients) ||
+	if ((!w->draining && !w->is_surplus) || !TAILQ_EMPTY(&w->all_clients) ||
 	    !TAILQ_EMPTY(&w->lingering))
 		return;
 	/* Writes that are under way still will have to be copied. */
@@ -185,13 +185,11 @@ worker_drain(struct worker *w)
 static void
 worker_give(struct worker *w)
 {
-	if (w->draining || w->giving)
+	if (w->draining || w->is_surplus)
 		return;
-	handover_take_all(w->handover);
-	w->giving = true;
+	w->is_surplus = true;
 	listener_close_all(w);
 	handover_give_all(w->handover);
-	worker_client_gone(w);
 }
 
 /*
@@ -236,7 +234,7 @@ worker_adopt(struct worker *w, const struct worker_message *msg,
 	ASSERT(n == msg->n_listens);
 	worker_message_unpack(msg, fds, listens);
 	if (!listener_set(w, msg->slot, listens, n, reload_services(w),
-	    !w->draining && !w->giving))
+	    !w->draining && !w->is_surplus))
 		worker_fail(w, "out of memory");
 	else if (w->draining)
 		listener_drain_all(w);
