@@ -306,7 +306,8 @@ master_make_shm(struct master *m)
 	facts->started_unix_ms = (uint64_t)clock.tv_sec * 1000 +
 	    (uint64_t)clock.tv_nsec / 1000000;
 	m->host_entry = places_find(&m->places, m->setup.cfg);
-	if (m->host_entry == NULL)
+	if (m->host_entry == NULL ||
+	    !places_find_services(&m->places, m->setup.cfg, m->shm))
 		return false;
 	reload_publish(m);
 	return true;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 void
 places_fini(struct places *p)
@@ -54,6 +55,48 @@ places_find(struct places *p, const struct config *cfg)
 	return entry;
 }
 
+/* The entry of the service NAME; n_services: it has none. */
+static unsigned
+places_find_service(const struct places *p, const char *name,
+    struct shm *shm)
+{
+	unsigned i = 0;
+
+	while (i < p->n_services &&
+	    strcasecmp(shm_service(shm, i)->name, name) != 0)
+		i++;
+	return i;
+}
+
+bool
+places_find_services(struct places *p, const struct config *cfg,
+    struct shm *shm)
+{
+	for (size_t i = 0; i < cfg->n_services; i++) {
+		const char *name = cfg->services[i].name;
+
+		if (places_find_service(p, name, shm) < p->n_services)
+			continue;
+		if (p->n_services == SHM_SERVICES_MAX)
+			return false;
+		snprintf(shm_service(shm, p->n_services)->name,
+		    SHM_SERVICE_NAME, "%s", name);
+		p->n_services++;
+	}
+	return true;
+}
+
+static void
+places_commit_services(const struct places *p, const struct config *cfg,
+    struct shm *shm)
+{
+	for (size_t i = 0; i < cfg->n_services; i++)
+		shm_list_service(shm, (unsigned)i,
+		    places_find_service(p, cfg->services[i].name, shm));
+	shm_facts(shm)->n_service_entries = p->n_services;
+	shm_facts(shm)->n_services = (uint32_t)cfg->n_services;
+}
+
 void
 places_commit(struct places *p, const struct config *cfg,
     const unsigned *entry, struct shm *shm, uint64_t now_us)
@@ -61,6 +104,7 @@ places_commit(struct places *p, const struct config *cfg,
 	bool was_used[SHM_HOSTS_MAX];
 	struct shm_host *host;
 
+	places_commit_services(p, cfg, shm);
 	p->n_committed = p->n;
 	memcpy(was_used, p->used, sizeof(was_used));
 	memset(p->used, 0, sizeof(p->used));

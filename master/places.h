@@ -15,10 +15,15 @@ struct places {
 	bool		 used[SHM_HOSTS_MAX];	/* by what is in force */
 	unsigned	 n;		/* entries that are somebody's */
 	unsigned	 n_committed;	/* of these: not only found */
+	unsigned	 n_services;	/* entries of services */
 };
 
 void	 places_fini(struct places *places);
 
+/* See that each of CFG's services has an entry in SHM.  False: there is none
+ * left. */
+bool	 places_find_services(struct places *places, const struct config *cfg,
+	    struct shm *shm) MUST_CHECK;
 /* The entries of CFG's addresses, in their order, for the caller to free; those
  * that are new are given out.  NULL with errno: there is no memory, or (ENOSPC)
  * no entry left. */

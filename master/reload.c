@@ -166,7 +166,7 @@ reload_has_room(const struct master *m, const struct config *cfg, char *err)
 		return true;
 	for (unsigned i = 0; i < m->n_slots; i++) {
 		n = counter_get(&shm_slot(m->shm,
-		    i)->counter[COUNTER_CLIENTS]);
+		    i)->counter[0][COUNTER_CLIENTS]);
 		if (n + need <= limit.rlim_cur)
 			continue;
 		snprintf(err, CONFIG_ERR_MAX, "%s: worker %u, which has %llu "
@@ -196,6 +196,12 @@ reload_prepare(struct master *m, struct reload_next *next,
 		snprintf(err, CONFIG_ERR_MAX, "%s", errno == ENOSPC ?
 		    "too many hosts in the life of this instance, which a "
 		    "restart ends" : "out of memory");
+		return false;
+	}
+	if (!places_find_services(&m->places, cfg, m->shm)) {
+		snprintf(err, CONFIG_ERR_MAX, "%s: more than %d services in "
+		    "the life of this instance, which a restart ends",
+		    cfg->path, SHM_SERVICES_MAX);
 		return false;
 	}
 	next->plan = reload_write_plan(next);

@@ -240,8 +240,10 @@ slot_bury(struct slot *s)
 	s->pid = 0;
 	atomic_store_explicit(&slot_shm(s)->pid, 0, memory_order_relaxed);
 	/* What it held for the backups is gone with it. */
-	counter_add(&slot_shm(s)->counter[COUNTER_COPIES_LOST],
-	    counter_get(&slot_shm(s)->counter[COUNTER_COPIES_QUEUED]));
+	for (unsigned i = 0; i <= SHM_SERVICES_MAX; i++)
+		counter_add(&slot_shm(s)->counter[i][COUNTER_COPIES_LOST],
+		    counter_get(
+		    &slot_shm(s)->counter[i][COUNTER_COPIES_QUEUED]));
 	shm_zero_gauges(slot_shm(s), s->common->n_entries);
 	return lived_ms;
 }

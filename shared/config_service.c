@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shared/shm.h"
+
 #define CONFIG_CRC32_MAX	32768	/* numbers that hash = crc32 gives */
 
 /* No key twice, in a section of options. */
@@ -84,6 +86,13 @@ config_service_make_list(struct config *cfg, struct config_section *core,
 			return false;
 		if (section == core)
 			continue;
+		if (strlen(section->name) >= SHM_SERVICE_NAME)
+			return config_fail(err, f, section, NULL,
+			    "a service's name has at most %d bytes",
+			    SHM_SERVICE_NAME - 1);
+		if (cfg->n_services == SHM_SERVICES_MAX)
+			return config_fail(err, f, section, NULL,
+			    "more than %d services", SHM_SERVICES_MAX);
 		service = &cfg->services[cfg->n_services++];
 		service->name = section->name;
 		service->line = section->line;

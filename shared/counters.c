@@ -15,3 +15,11 @@ const struct counter_info counters_worker[COUNTER_N] = {
 const struct counter_info counters_host[HOST_N] = {
 	COUNTERS_HOST(COUNTERS_INFO_H)
 };
+
+bool
+counters_is_of_service(enum counter c)
+{
+	return c != COUNTER_CLIENTS && c != COUNTER_CLIENTS_GIVEN &&
+	    c != COUNTER_CLIENTS_TAKEN && c != COUNTER_BUFFERED &&
+	    c != COUNTER_LOG_DROPPED;
+}

@@ -34,6 +34,9 @@ struct counter_info {
 extern const struct counter_info counters_worker[COUNTER_N];
 extern const struct counter_info counters_host[HOST_N];
 
+/* Is C counted for each service?  Others are the worker's as a whole. */
+bool	 counters_is_of_service(enum counter c);
+
 typedef _Atomic uint64_t counter_cell;	/* the one typedef: C11 spells it so */
 
 static inline void

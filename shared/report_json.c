@@ -70,9 +70,10 @@ report_json_latencies(struct json *j, struct shm *shm)
 }
 
 static void
-report_json_worker(struct json *j, unsigned i, const struct shm_slot *slot,
+report_json_worker(struct json *j, struct shm *shm, unsigned i,
     uint64_t now_ms)
 {
+	const struct shm_slot *slot = shm_slot(shm, i);
 	const bool is_there = slot->pid != 0;
 
 	json_open(j, NULL, '{');
@@ -94,7 +95,21 @@ report_json_worker(struct json *j, unsigned i, const struct shm_slot *slot,
 	json_open(j, "counters", '{');
 	for (int c = 0; c < COUNTER_N; c++)
 		json_number(j, counters_worker[c].name,
-		    counter_get(&slot->counter[c]));
+		    shm_slot_sum(shm, slot, (enum counter)c));
+	json_close(j, '}');
+	json_close(j, '}');
+}
+
+static void
+report_json_service(struct json *j, struct shm *shm, unsigned service)
+{
+	json_open(j, NULL, '{');
+	json_string(j, "service", shm_service(shm, service)->name);
+	json_open(j, "counters", '{');
+	for (int c = 0; c < COUNTER_N; c++)
+		if (counters_is_of_service((enum counter)c))
+			json_number(j, counters_worker[c].name,
+			    shm_service_sum(shm, service, (enum counter)c));
 	json_close(j, '}');
 	json_close(j, '}');
 }
@@ -131,6 +146,7 @@ report_json(FILE *out, struct shm *shm)
 {
 	const uint64_t now_ms = report_now_ms();
 	const unsigned n_slots = shm_n_slots(shm);
+	const unsigned n_services = shm_facts(shm)->n_services;
 	unsigned hosts[SHM_HOSTS_MAX];
 	const unsigned n_hosts = report_list_hosts(shm, hosts);
 	struct json j = { .out = out };
@@ -139,9 +155,13 @@ report_json(FILE *out, struct shm *shm)
 	report_json_instance(&j, shm, now_ms);
 	report_json_totals(&j, shm);
 	report_json_latencies(&j, shm);
+	json_open(&j, "services", '[');
+	for (unsigned i = 0; i < n_services; i++)
+		report_json_service(&j, shm, shm_nth_service(shm, i));
+	json_close(&j, ']');
 	json_open(&j, "workers", '[');
 	for (unsigned i = 0; i < n_slots; i++)
-		report_json_worker(&j, i, shm_slot(shm, i), now_ms);
+		report_json_worker(&j, shm, i, now_ms);
 	json_close(&j, ']');
 	json_open(&j, "hosts", '[');
 	for (unsigned i = 0; i < n_hosts; i++)

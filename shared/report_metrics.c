@@ -162,6 +162,26 @@ metrics_put_totals(struct metrics_page *p)
 	}
 }
 
+/* The same of each service, but for what is counted for all together. */
+static void
+metrics_put_services(struct metrics_page *p)
+{
+	const unsigned n = shm_facts(p->shm)->n_services;
+
+	for (int c = 0; c < COUNTER_N; c++) {
+		if (!counters_is_of_service((enum counter)c))
+			continue;
+		metrics_begin_counter(p, "service_", &counters_worker[c]);
+		for (unsigned i = 0; i < n; i++) {
+			unsigned s = shm_nth_service(p->shm, i);
+
+			metrics_put_counter(p, "service",
+			    shm_service(p->shm, s)->name, &counters_worker[c],
+			    shm_service_sum(p->shm, s, (enum counter)c));
+		}
+	}
+}
+
 static void
 metrics_put_hosts(struct metrics_page *p)
 {
@@ -358,7 +378,8 @@ metrics_put_worker_gauges(struct metrics_page *p)
 			snprintf(number, sizeof(number), "%u", i);
 			metrics_put_counter(p, "worker", number,
 			    &counters_worker[c],
-			    counter_get(&shm_slot(p->shm, i)->counter[c]));
+			    shm_slot_sum(p->shm, shm_slot(p->shm, i),
+			    (enum counter)c));
 		}
 	}
 }
@@ -375,6 +396,7 @@ report_metrics(FILE *out, struct shm *shm, const struct report_setup *setup,
 	p.n_hosts = report_list_hosts(shm, p.hosts);
 	metrics_put_instance(&p);
 	metrics_put_totals(&p);
+	metrics_put_services(&p);
 	metrics_put_latency(&p);
 	metrics_put_groups(&p);
 	metrics_put_host_facts(&p);

@@ -14,10 +14,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define SHM_MAGIC	UINT64_C(0x6b767072786f7931)
-#define SHM_VERSION	5
+#define SHM_VERSION	6
 #define SHM_PAGE	4096
 #define SHM_PAGES(n)	(((n) + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE)
 #define SHM_NAME_MAX	32
@@ -42,7 +43,10 @@ struct shm {
 	char		 name[SHM_NAME_MAX];
 };
 
-#define SHM_HOSTS_AT	SHM_PAGES(sizeof(struct shm_header))
+#define SHM_SERVICES_AT	SHM_PAGES(sizeof(struct shm_header))
+#define SHM_HOSTS_AT \
+	(SHM_SERVICES_AT + \
+	SHM_PAGES(SHM_SERVICES_MAX * sizeof(struct shm_service)))
 #define SHM_SLOTS_AT \
 	(SHM_HOSTS_AT + SHM_PAGES(SHM_HOSTS_MAX * sizeof(struct shm_host)))
 #define SHM_SLOT_SIZE	SHM_PAGES(sizeof(struct shm_slot))
@@ -475,6 +479,38 @@ shm_nth_host(struct shm *shm, unsigned n)
 	    memory_order_relaxed);
 }
 
+struct shm_service *
+shm_service(struct shm *shm, unsigned i)
+{
+	ASSERT(i < SHM_SERVICES_MAX);
+	return (struct shm_service *)(void *)(shm->base + SHM_SERVICES_AT) + i;
+}
+
+void
+shm_list_service(struct shm *shm, unsigned n, unsigned entry)
+{
+	ASSERT(entry < SHM_SERVICES_MAX);
+	atomic_store_explicit(&shm_service(shm, n)->listed, entry,
+	    memory_order_relaxed);
+}
+
+unsigned
+shm_nth_service(struct shm *shm, unsigned n)
+{
+	return atomic_load_explicit(&shm_service(shm, n)->listed,
+	    memory_order_relaxed);
+}
+
+unsigned
+shm_find_service(struct shm *shm, const char *name)
+{
+	unsigned n = shm_facts(shm)->n_service_entries, i = 0;
+
+	while (strcasecmp(shm_service(shm, i)->name, name) != 0)
+		ASSERT(++i < n);
+	return i;
+}
+
 struct shm_slot *
 shm_slot(struct shm *shm, unsigned i)
 {
@@ -536,9 +572,10 @@ shm_host_state(struct shm *shm, unsigned host)
 void
 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts)
 {
-	for (unsigned c = 0; c < COUNTER_N; c++)
-		if (counters_worker[c].kind == COUNTER_GAUGE)
-			counter_set(&slot->counter[c], 0);
+	for (unsigned i = 0; i <= SHM_SERVICES_MAX; i++)
+		for (unsigned c = 0; c < COUNTER_N; c++)
+			if (counters_worker[c].kind == COUNTER_GAUGE)
+				counter_set(&slot->counter[i][c], 0);
 	for (unsigned i = 0; i < n_hosts; i++)
 		for (unsigned c = 0; c < HOST_N; c++)
 			if (counters_host[c].kind == COUNTER_GAUGE)

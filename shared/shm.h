@@ -17,6 +17,8 @@
 #define SHM_WORKERS_MAX	256
 #define SHM_HOSTS_MAX	4096
 #define SHM_HOST_NAME	120
+#define SHM_SERVICES_MAX 64
+#define SHM_SERVICE_NAME 64
 
 enum shm_host_state {
 	SHM_HOST_OUT,		/* given nothing */
@@ -44,6 +46,13 @@ struct shm_host {
 } __attribute__((aligned(64)));
 
 #define SHM_NO_FLUSHER	UINT32_MAX
+
+/* One section that is a service, in the master's hand.  An entry is its name's
+ * for the life of the instance. */
+struct shm_service {
+	char		 name[SHM_SERVICE_NAME];
+	_Atomic uint32_t listed;	/* as that of a host */
+} __attribute__((aligned(64)));
 
 /* What a client waits for, by what it asks. */
 enum shm_latency {
@@ -110,7 +119,9 @@ struct shm_slot {
 	_Atomic uint64_t heartbeat __attribute__((aligned(64)));
 	_Atomic uint64_t seen_generation; /* of the hosts; it goes by that */
 	_Atomic uint64_t seen_config;	/* the reload that it goes by */
-	counter_cell	 counter[COUNTER_N] __attribute__((aligned(64)));
+	/* Of no service, and then of each by its entry. */
+	counter_cell	 counter[1 + SHM_SERVICES_MAX][COUNTER_N]
+			    __attribute__((aligned(64)));
 	struct hist	 latency[SHM_LATENCY_N];
 	_Atomic uint64_t n_slow;	/* ever; the last ones are there */
 	struct shm_slow	 slow[SHM_SLOW_N];
@@ -131,6 +142,8 @@ struct shm_facts {
 	_Atomic uint32_t recv_timeout_ms;
 	_Atomic uint32_t n_hosts;	/* in use: see shm_list_host */
 	_Atomic uint32_t n_entries;	/* of the hosts table, ever used */
+	_Atomic uint32_t n_services;	/* likewise in use, and ever used */
+	_Atomic uint32_t n_service_entries;
 	_Atomic uint64_t reloads;	/* that are in force */
 	_Atomic uint64_t reload_errors;	/* files that were refused */
 	_Atomic uint64_t last_reload_ms; /* monotonic, of either; 0: none */
@@ -177,6 +190,12 @@ struct shm_host *shm_host(struct shm *shm, unsigned i);
 /* The hosts in use, in the order of the file: facts.n_hosts of them. */
 void	 shm_list_host(struct shm *shm, unsigned n, unsigned entry);
 unsigned shm_nth_host(struct shm *shm, unsigned n);
+/* The same for services. */
+struct shm_service *shm_service(struct shm *shm, unsigned i);
+void	 shm_list_service(struct shm *shm, unsigned n, unsigned entry);
+unsigned shm_nth_service(struct shm *shm, unsigned n);
+/* The entry of the service NAME, in any case, which has one. */
+unsigned shm_find_service(struct shm *shm, const char *name);
 struct shm_slot *shm_slot(struct shm *shm, unsigned i);
 /* The master's: readers may sum up the first N slots, which are reserved. */
 void	 shm_set_n_slots(struct shm *shm, unsigned n);
@@ -201,6 +220,10 @@ void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
  * where it counts too. */
 uint64_t shm_max(struct shm *shm, enum counter c);
 uint64_t shm_sum(struct shm *shm, enum counter c);
+/* The same of one service over all slots, and of all services in SLOT. */
+uint64_t shm_service_sum(struct shm *shm, unsigned service, enum counter c);
+uint64_t shm_slot_sum(struct shm *shm, const struct shm_slot *slot,
+	    enum counter c);
 uint64_t shm_host_sum(struct shm *shm, unsigned host, enum host_counter c);
 /* When any worker had a good reply from HOST last, or was connected to it
  * and greeted (monotonic; 0: never). */

@@ -11,28 +11,58 @@
  * Sums.
  */
 
+static unsigned
+shm_n_counted(struct shm *shm)
+{
+	return 1 + MIN(shm_facts(shm)->n_service_entries, SHM_SERVICES_MAX);
+}
+
 uint64_t
 shm_max(struct shm *shm, enum counter c)
 {
-	unsigned n = shm_n_slots(shm);
+	unsigned n = shm_n_slots(shm), n_counted = shm_n_counted(shm);
 	uint64_t most = 0, v;
 
-	for (unsigned i = 0; i < n; i++) {
-		v = counter_get(&shm_slot(shm, i)->counter[c]);
-		most = MAX(most, v);
-	}
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned s = 0; s < n_counted; s++) {
+			v = counter_get(&shm_slot(shm, i)->counter[s][c]);
+			most = MAX(most, v);
+		}
 	return most;
+}
+
+uint64_t
+shm_slot_sum(struct shm *shm, const struct shm_slot *slot, enum counter c)
+{
+	unsigned n_counted = shm_n_counted(shm);
+	uint64_t sum = 0;
+
+	for (unsigned s = 0; s < n_counted; s++)
+		sum += counter_get(&slot->counter[s][c]);
+	return sum;
 }
 
 uint64_t
 shm_sum(struct shm *shm, enum counter c)
 {
 	unsigned n = shm_n_slots(shm);
-	uint64_t sum = c == COUNTER_LOG_DROPPED ?
-	    shm_facts(shm)->log_dropped : 0;
+	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		sum += counter_get(&shm_slot(shm, i)->counter[c]);
+		sum += shm_slot_sum(shm, shm_slot(shm, i), c);
+	return sum;
+}
+
+uint64_t
+shm_service_sum(struct shm *shm, unsigned service, enum counter c)
+{
+	unsigned n = shm_n_slots(shm);
+	uint64_t sum = 0;
+
+	ASSERT(service < SHM_SERVICES_MAX);
+	for (unsigned i = 0; i < n; i++)
+		sum += counter_get(&shm_slot(shm,
+		    i)->counter[1 + service][c]);
 	return sum;
 }
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness import (Client, Closed, FakeBackend, Kvproxy, Memcached, binary,
-                     wait_for)
+                     free_port, wait_for)
 from harness.moved import tables
 from harness.text import FAIL
 
@@ -979,3 +979,41 @@ def test_totals_of_status_go_on_through_resets(two):
                 last = now
             load.stop()
         assert processed(kv) == load.counted["requests"]
+
+
+# Services
+
+
+def test_each_service_has_its_own_counters():
+    """And `stats` has their sum; a section that comes with a reload begins at
+    0, and one that returns goes on."""
+    port = free_port()
+    other = {"extension": "memcached.so", "hosts": "group", "port": port}
+    with Memcached() as m, Kvproxy([m], workers=2,
+                                   more={"other": other}) as kv:
+        kv.wait_connected(m)
+        with kv.client() as c:
+            c.ask(b"get k\r\n" * 3, b"END\r\n" * 3)
+        with Client(port) as c:
+            c.ask(b"set k 0 0 1\r\nx\r\nget k\r\n",
+                  b"STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n")
+
+        def numbers():
+            services, total = kv.stats("services"), kv.stats()
+            for name in ("requests", "reads", "writes", "get_hits",
+                         "get_misses", "stored"):
+                assert total[name] == sum(
+                    services[s + ":" + name] for s in names), name
+            return [services[s + ":requests"] for s in names]
+
+        names = ["memcached", "other"]
+        assert numbers() == [3, 2]
+        assert not [n for n in kv.stats("services") if "curr_conn" in n]
+        names = ["memcached"]
+        kv.reload(more={"other": None})
+        assert kv.stats("services")["memcached:requests"] == 3
+        assert not [n for n in kv.stats("services") if "other" in n]
+        assert kv.stat("requests") == 5
+        names = ["memcached", "other"]
+        kv.reload(more={"OTHER": other})
+        assert kv.stats("services")["other:requests"] == 2

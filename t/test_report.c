@@ -134,8 +134,8 @@ metrics_families_have_the_names_of_their_format(void **state)
 {
 	struct shm *shm = *state;
 
-	counter_set(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 3);
-	counter_set(&shm_slot(shm, 1)->counter[COUNTER_REQUESTS], 4);
+	counter_set(&shm_slot(shm, 0)->counter[0][COUNTER_REQUESTS], 3);
+	counter_set(&shm_slot(shm, 1)->counter[0][COUNTER_REQUESTS], 4);
 	render(shm, false);
 	check_has("# HELP kvproxy_requests_total requests processed\n"
 	    "# TYPE kvproxy_requests_total counter\n"
@@ -162,8 +162,8 @@ metrics_times_are_in_seconds(void **state)
 {
 	struct shm *shm = *state;
 
-	counter_set(&shm_slot(shm, 0)->counter[COUNTER_COPIES_LAG_MS], 1250);
-	counter_set(&shm_slot(shm, 1)->counter[COUNTER_COPIES_LAG_MS], 40);
+	counter_set(&shm_slot(shm, 0)->counter[0][COUNTER_COPIES_LAG_MS], 1250);
+	counter_set(&shm_slot(shm, 1)->counter[0][COUNTER_COPIES_LAG_MS], 40);
 	render(shm, false);
 	check_has("# TYPE kvproxy_copies_lag_seconds gauge\n"
 	    "kvproxy_copies_lag_seconds 1.250\n");

@@ -97,7 +97,7 @@ shm_reader_sees_what_master_and_workers_write(void **state)
 	shm_facts(shm)->master_pid = 4711;
 	shm_facts(shm)->n_hosts = 1;
 	strcpy(shm_host(shm, 0)->name, "127.0.0.1:11211");
-	counter_add(&shm_slot(shm, 1)->counter[COUNTER_REQUESTS], 7);
+	counter_add(&shm_slot(shm, 1)->counter[0][COUNTER_REQUESTS], 7);
 	counter_add(&shm_slot(shm, 1)->host[3][HOST_FAILED], 2);
 	reader = shm_attach(pid_file, err, sizeof(err));
 	assert_non_null(reader);
@@ -106,7 +106,7 @@ shm_reader_sees_what_master_and_workers_write(void **state)
 	assert_string_equal(shm_host(reader, 0)->name, "127.0.0.1:11211");
 	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 7);
 	assert_int_equal(shm_host_sum(reader, 3, HOST_FAILED), 2);
-	counter_add(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 1);
+	counter_add(&shm_slot(shm, 0)->counter[0][COUNTER_REQUESTS], 1);
 	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 8);
 	assert_int_equal(shm_max(reader, COUNTER_REQUESTS), 7);
 	shm_close(&reader);
@@ -126,7 +126,7 @@ shm_last_slot_and_host_are_inside(void **state)
 	assert_int_equal(shm_host_sum(shm, h, HOST_N - 1), 0);
 	shm_set_n_slots(shm, 1);
 	strcpy(shm_host(shm, h)->name, "last");
-	assert_int_equal(counter_get(&shm_slot(shm, 0)->counter[0]), 0);
+	assert_int_equal(counter_get(&shm_slot(shm, 0)->counter[0][0]), 0);
 	shm_close(&shm);
 }
 
@@ -192,7 +192,7 @@ shm_takes_the_place_of_a_stale_one(void **state)
 	struct shm *old = make_ready(), *shm, *reader;
 
 	(void)state;
-	counter_set(&shm_slot(old, 0)->counter[COUNTER_REQUESTS], 99);
+	counter_set(&shm_slot(old, 0)->counter[0][COUNTER_REQUESTS], 99);
 	shm = shm_create(pid_file, err, sizeof(err));
 	assert_non_null(shm);
 	/* The old one's readers and workers still have theirs. */
@@ -471,7 +471,7 @@ shm_zero_gauges_keeps_totals(void **state)
 
 	(void)state;
 	for (unsigned c = 0; c < COUNTER_N; c++)
-		counter_set(&slot->counter[c], 5);
+		counter_set(&slot->counter[0][c], 5);
 	for (unsigned c = 0; c < HOST_N; c++) {
 		counter_set(&slot->host[0][c], 5);
 		counter_set(&slot->host[1][c], 5);
@@ -479,7 +479,7 @@ shm_zero_gauges_keeps_totals(void **state)
 	}
 	shm_zero_gauges(slot, 2);
 	for (unsigned c = 0; c < COUNTER_N; c++)
-		assert_int_equal(counter_get(&slot->counter[c]),
+		assert_int_equal(counter_get(&slot->counter[0][c]),
 		    counters_worker[c].kind == COUNTER_GAUGE ? 0 : 5);
 	for (unsigned c = 0; c < HOST_N; c++) {
 		uint64_t want = counters_host[c].kind == COUNTER_GAUGE ? 0 : 5;
@@ -687,8 +687,8 @@ shm_base_is_what_was_counted_at_the_newest_reset(void **state)
 	(void)state;
 	shm_facts(shm)->n_entries = 4;
 	assert_null(shm_base(shm));
-	counter_set(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 3);
-	counter_set(&shm_slot(shm, 1)->counter[COUNTER_REQUESTS], 4);
+	counter_set(&shm_slot(shm, 0)->counter[0][COUNTER_REQUESTS], 3);
+	counter_set(&shm_slot(shm, 1)->counter[0][COUNTER_REQUESTS], 4);
 	counter_set(&shm_slot(shm, 0)->host[3][HOST_FAILED], 5);
 	hist_add(&shm_slot(shm, 1)->latency[SHM_LATENCY_READ], 10);
 	hist_add(&shm_slot(shm, 1)->host_latency[3], 20);
@@ -702,7 +702,7 @@ shm_base_is_what_was_counted_at_the_newest_reset(void **state)
 	    1);
 	assert_int_equal(counter_get(&base->host_latency[3].sum_us), 20);
 	/* Another worker is told, and then the first again. */
-	counter_add(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 1);
+	counter_add(&shm_slot(shm, 0)->counter[0][COUNTER_REQUESTS], 1);
 	assert_true(shm_reset(shm, 0, 2000));
 	assert_ptr_equal(shm_base(shm), &shm_slot(shm, 0)->base);
 	base = shm_base(shm);
@@ -834,7 +834,7 @@ shm_of_a_reader_can_never_be_written(void **state)
 	assert_int_equal(write(fd, "", 1), -1);
 	reader = shm_adopt(fd, err, sizeof(err));
 	assert_non_null(reader);
-	counter_add(&shm_slot(shm, 1)->counter[COUNTER_REQUESTS], 7);
+	counter_add(&shm_slot(shm, 1)->counter[0][COUNTER_REQUESTS], 7);
 	assert_int_equal(shm_sum(reader, COUNTER_REQUESTS), 7);
 	page = (void *)((uintptr_t)shm_facts(reader) & ~(uintptr_t)4095);
 	assert_int_equal(mprotect(page, 4096, PROT_READ | PROT_WRITE), -1);
@@ -851,9 +851,9 @@ shm_keeps_the_old_base_where_dev_shm_is_full(void **state)
 
 	(void)state;
 	shm_facts(shm)->n_entries = 1;
-	counter_set(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 3);
+	counter_set(&shm_slot(shm, 0)->counter[0][COUNTER_REQUESTS], 3);
 	assert_true(shm_reset(shm, 0, 1));
-	counter_set(&shm_slot(shm, 0)->counter[COUNTER_REQUESTS], 5);
+	counter_set(&shm_slot(shm, 0)->counter[0][COUNTER_REQUESTS], 5);
 	shm_room = 4096;
 	assert_false(shm_reset(shm, 1, 2));
 	assert_int_equal(errno, ENOSPC);

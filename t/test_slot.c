@@ -47,8 +47,8 @@ worker_run(const struct worker_birth *birth)
 
 	if (part == NOT_EVEN_SERVE)
 		return 3;
-	counter_add(&s->counter[COUNTER_REQUESTS], 5);
-	counter_set(&s->counter[COUNTER_CLIENTS], 7);
+	counter_add(&s->counter[0][COUNTER_REQUESTS], 5);
+	counter_set(&s->counter[0][COUNTER_CLIENTS], 7);
 	counter_add(&s->host[1][HOST_FAILED], 2);
 	counter_set(&s->host[1][HOST_UP], 1);
 	if (write(birth->control, &ready, 1) != 1)
@@ -255,11 +255,11 @@ slot_keeps_the_totals_of_the_dead_and_zeroes_their_gauges(void **state)
 	(void)state;
 	slot_tell(slot, SLOT_START);
 	wait_state(SLOT_RUNNING);
-	assert_int_equal(cells()->counter[COUNTER_CLIENTS], 7);
+	assert_int_equal(cells()->counter[0][COUNTER_CLIENTS], 7);
 	kill((pid_t)cells()->pid, SIGKILL);
 	wait_state(SLOT_PAUSED);
-	assert_int_equal(cells()->counter[COUNTER_REQUESTS], 5);
-	assert_int_equal(cells()->counter[COUNTER_CLIENTS], 0);
+	assert_int_equal(cells()->counter[0][COUNTER_REQUESTS], 5);
+	assert_int_equal(cells()->counter[0][COUNTER_CLIENTS], 0);
 	assert_int_equal(cells()->host[1][HOST_FAILED], 2);
 	assert_int_equal(cells()->host[1][HOST_UP], 0);
 }

@@ -77,10 +77,10 @@ backend_set_state(struct backend *b, enum backend_state state)
 	if (state == BACKEND_UP) {
 		counter_add(backend_count(b, HOST_CONNECTS), 1);
 		counter_add(backend_count(b, HOST_UP), 1);
-		worker_count(b->w, COUNTER_SERVERS, 1);
+		service_count(b->svc, COUNTER_SERVERS, 1);
 	} else if (b->state == BACKEND_UP) {
 		counter_sub(backend_count(b, HOST_UP), 1);
-		worker_count(b->w, COUNTER_SERVERS, (uint64_t)-1);
+		service_count(b->svc, COUNTER_SERVERS, (uint64_t)-1);
 	}
 	b->state = state;
 	b->since_us = b->w->now_us;

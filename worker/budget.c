@@ -62,7 +62,7 @@ budget_ask(struct client *c)
 	if (!c->waits) {
 		c->waits = true;
 		TAILQ_INSERT_TAIL(&w->waiting, c, wait_link);
-		worker_count(w, COUNTER_BUFFER_WAITS, 1);
+		service_count(c->svc, COUNTER_BUFFER_WAITS, 1);
 	}
 	return false;
 }

@@ -104,7 +104,7 @@ client_close(struct client *c, enum counter reason)
 	if (c->state == CLIENT_CLOSED)
 		return;
 	/* What began as another close keeps its reason. */
-	worker_count(c->w, c->state == CLIENT_OPEN ? reason :
+	service_count(c->svc, c->state == CLIENT_OPEN ? reason :
 	    COUNTER_CLOSE_CLIENT + (enum counter)c->reason, 1);
 	client_release(c);
 }
@@ -238,7 +238,7 @@ client_note_pause(struct client *c)
 	if (c->paused || !client_is_over_budget(c))
 		return;
 	c->paused = true;
-	worker_count(c->w, COUNTER_BUFFER_PAUSES, 1);
+	service_count(c->svc, COUNTER_BUFFER_PAUSES, 1);
 }
 
 void
@@ -381,7 +381,7 @@ client_run_input(struct client *c)
 		}
 		if (!client_may_issue(c)) {
 			c->stalled = true;
-			worker_count(c->w, COUNTER_PAUSES, 1);
+			service_count(c->svc, COUNTER_PAUSES, 1);
 			client_note_pause(c);
 			break;
 		}
@@ -421,7 +421,7 @@ client_receive(struct client *c)
 	case IO_DONE:
 		c->in.len += (uint32_t)n;
 		c->active_us = c->w->now_us;
-		worker_count(c->w, COUNTER_BYTES_READ, n);
+		service_count(c->svc, COUNTER_BYTES_READ, n);
 		break;
 	case IO_AGAIN:
 		break;
@@ -522,7 +522,7 @@ client_flush(struct client *c)
 		return;
 	}
 	res = io_send(c->io.fd, &c->w->bufs, &c->out, &n);
-	worker_count(c->w, COUNTER_BYTES_WRITTEN, n);
+	service_count(c->svc, COUNTER_BYTES_WRITTEN, n);
 	if (res == IO_FAILED) {
 		client_close(c, client_why_failed());
 		return;
@@ -564,7 +564,7 @@ client_new(struct service *svc, int fd, bool is_given)
 	if (c == NULL) {
 		(void)close(fd);
 		door_leave(w->door);
-		worker_count(w, COUNTER_ACCEPT_ERRORS, 1);
+		service_count(svc, COUNTER_ACCEPT_ERRORS, 1);
 		return NULL;
 	}
 	*c = (struct client){
@@ -579,7 +579,7 @@ client_new(struct service *svc, int fd, bool is_given)
 	c->io.data = c;
 	TAILQ_INSERT_TAIL(&w->all_clients, c, link);
 	patience_start(w);
-	worker_count(w, COUNTER_CLIENTS_TOTAL, !is_given);
+	service_count(svc, COUNTER_CLIENTS_TOTAL, !is_given);
 	client_watch(c);
 	return c;
 }

@@ -45,6 +45,7 @@ struct service {
 	struct worker	*w;
 	struct conf	*conf;		/* that cfg is in */
 	const struct config_service *cfg;
+	counter_cell	*cells;		/* our counters of it */
 	struct extload	*loaded;
 	const struct kvp_ext *fn;	/* loaded's */
 	void		*ext;		/* first argument of all of fn */
@@ -100,7 +101,9 @@ struct worker {
 	unsigned	 backends_unsettled;	/* not yet up or down */
 	bool		 serving;	/* our slot's listeners are open */
 	bool		 draining;	/* finish what was read, and end */
-	bool		 giving;	/* give the clients away, and end */
+	bool		 is_surplus;	/* others have our sockets; clients go
+					 * to them, and then we end */
+	bool		 giving;	/* that begins: none is read */
 	bool		 is_failed;	/* the exit status says so */
 	ev_prepare	 prepare;
 	ev_check	 check;
@@ -115,11 +118,19 @@ struct worker {
 	ev_io		 control;
 };
 
-/* This worker's counter C, and its counters of the host in entry HOST. */
+/* This worker's counter C, which is of no service, and its counters of the host
+ * in entry HOST. */
 static inline void
 worker_count(struct worker *w, enum counter c, uint64_t n)
 {
-	counter_add(&w->slot->counter[c], n);
+	counter_add(&w->slot->counter[0][c], n);
+}
+
+/* The same of one service. */
+static inline void
+service_count(struct service *svc, enum counter c, uint64_t n)
+{
+	counter_add(&svc->cells[c], n);
 }
 
 static inline counter_cell *

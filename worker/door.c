@@ -155,7 +155,7 @@ door_refuse(struct door *d, struct service *svc, int fd)
 	const char *why = svc->fn->full;
 	unsigned held;
 
-	worker_count(d->w, COUNTER_REJECTED, 1);
+	service_count(svc, COUNTER_REJECTED, 1);
 	if (log_gate_pass(&d->gate, &held))
 		log_warnx("%s: too many connections, %u refused",
 		    svc->cfg->name, held + 1);
@@ -198,7 +198,7 @@ door_admit(struct door *d)
 {
 	const struct worker_birth *birth = d->w->birth;
 	const uint64_t most = (uint64_t)d->w->conf->cfg->max_connections;
-	counter_cell *ours = &d->w->slot->counter[COUNTER_CLIENTS];
+	counter_cell *ours = &d->w->slot->counter[0][COUNTER_CLIENTS];
 
 	if (TAILQ_EMPTY(&d->guests))
 		door_keep_reserve(d);
@@ -215,13 +215,13 @@ door_admit(struct door *d)
 void
 door_let_in(struct door *d)
 {
-	counter_add(&d->w->slot->counter[COUNTER_CLIENTS], 1);
+	counter_add(&d->w->slot->counter[0][COUNTER_CLIENTS], 1);
 }
 
 void
 door_leave(struct door *d)
 {
-	counter_cell *ours = &d->w->slot->counter[COUNTER_CLIENTS];
+	counter_cell *ours = &d->w->slot->counter[0][COUNTER_CLIENTS];
 
 	ASSERT(counter_get(ours) > 0);
 	counter_sub(ours, 1);

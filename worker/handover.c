@@ -57,7 +57,8 @@ struct handover {
 static uint64_t
 handover_n_clients(struct handover *h, unsigned slot)
 {
-	const counter_cell *cell = shm_slot(h->w->birth->shm, slot)->counter;
+	const counter_cell *cell =
+	    shm_slot(h->w->birth->shm, slot)->counter[0];
 	uint64_t n_taken = counter_get(&cell[COUNTER_CLIENTS_TAKEN]);
 
 	if (n_taken != h->ways[slot].n_taken) {

@@ -93,7 +93,7 @@ issue_miss(struct request *req, const struct kvp_key *key)
 {
 	uint32_t index = req->n_issued++;
 
-	worker_count(req->svc->w, COUNTER_REJOIN_MISSES, 1);
+	service_count(req->svc, COUNTER_REJOIN_MISSES, 1);
 	if (order_end_part(req, 0))
 		order_take_miss(req, index, key);
 }
@@ -180,7 +180,7 @@ issue_key(struct request *req, const struct kvp_key *key,
 		limited = *key;
 		limited.ttl_max = request_stand_in_ttl(req);
 		key = &limited;
-		worker_count(c->w, COUNTER_STAND_INS, 1);
+		service_count(c->svc, COUNTER_STAND_INS, 1);
 	}
 	issue_part(req, &t, key, src);
 }
@@ -208,7 +208,7 @@ issue_aside(struct backend *b, struct kvp_slice key,
 		holds->n_holds++;
 	}
 	if (issue_alone(req, b, &first))
-		worker_count(svc->w, COUNTER_FOLLOW_UPS, 1);
+		service_count(svc, COUNTER_FOLLOW_UPS, 1);
 }
 
 bool
@@ -221,21 +221,21 @@ issue_again(struct backend *b, struct leg *leg)
 	key = leg_key(leg);
 	if (backend_add(b, leg, &key, NULL) >= 0)
 		return false;
-	worker_count(b->w, COUNTER_FOLLOW_UPS, 1);
+	service_count(b->svc, COUNTER_FOLLOW_UPS, 1);
 	return true;
 }
 
 static void
-issue_count(struct worker *w, const struct kvp_cmd *cmd)
+issue_count(struct service *svc, const struct kvp_cmd *cmd)
 {
-	worker_count(w, COUNTER_REQUESTS, 1);
+	service_count(svc, COUNTER_REQUESTS, 1);
 	if (cmd->class == KVP_READ) {
-		worker_count(w, COUNTER_READS, 1);
-		worker_count(w, COUNTER_KEYS_READ, MAX(cmd->n_keys, 1));
+		service_count(svc, COUNTER_READS, 1);
+		service_count(svc, COUNTER_KEYS_READ, MAX(cmd->n_keys, 1));
 	} else
-		worker_count(w, COUNTER_WRITES, 1);
+		service_count(svc, COUNTER_WRITES, 1);
 	if (cmd->flags & KVP_CMD_TOO_LARGE)
-		worker_count(w, COUNTER_TOO_LARGE, 1);
+		service_count(svc, COUNTER_TOO_LARGE, 1);
 }
 
 static void
@@ -245,9 +245,9 @@ issue_local(struct request *req)
 	uint16_t flags = req->cmd.flags;
 
 	if (flags & KVP_CMD_BAD)
-		worker_count(c->w, COUNTER_BAD_REQUESTS, 1);
+		service_count(c->svc, COUNTER_BAD_REQUESTS, 1);
 	if (flags & KVP_CMD_TOO_LARGE)
-		worker_count(c->w, COUNTER_TOO_LARGE, 1);
+		service_count(c->svc, COUNTER_TOO_LARGE, 1);
 	switch (req->cmd.local) {
 	case KVP_LOCAL_STATUS:
 		status_answer_block(req);
@@ -343,7 +343,7 @@ issue_start(struct client *c, const struct kvp_request *found,
 		issue_local(req);
 		return NULL;
 	}
-	issue_count(c->w, &found->cmd);
+	issue_count(svc, &found->cmd);
 	if (found->cmd.class == KVP_EVERY) {
 		issue_every(req, &found->key, src);
 		return NULL;

@@ -265,7 +265,7 @@ legs_requeue(struct backend *b, struct leg_queue *again)
 
 	TAILQ_FOREACH(leg, again, next) {
 		leg->retried = true;
-		worker_count(b->w, COUNTER_RETRIES, !leg_is_copy(leg));
+		service_count(b->svc, COUNTER_RETRIES, !leg_is_copy(leg));
 	}
 	legs_add_again(b, again);
 	while ((leg = TAILQ_FIRST(&unsent)) != NULL) {
@@ -273,7 +273,7 @@ legs_requeue(struct backend *b, struct leg_queue *again)
 		legs_append(b, leg);
 		leg->start = b->queued;
 		b->queued += leg->size;
-		worker_count(b->w, COUNTER_MOVED, 1);
+		service_count(b->svc, COUNTER_MOVED, 1);
 	}
 	chain_splice(bufs, &b->out, &bytes);
 }

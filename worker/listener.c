@@ -55,7 +55,7 @@ listener_on_error(struct listener *l)
 
 	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 		return;
-	worker_count(w, COUNTER_ACCEPT_ERRORS, 1);
+	service_count(l->svc, COUNTER_ACCEPT_ERRORS, 1);
 	if (log_gate_pass(&l->gate, &held))
 		log_warn("%s: cannot accept", l->svc->cfg->name);
 	ev_io_stop(w->loop, &l->io);
@@ -76,7 +76,7 @@ listener_turn_away(struct listener *l)
 		listener_on_error(l);
 		return;
 	}
-	worker_count(l->svc->w, COUNTER_ACCEPT_ERRORS, 1);
+	service_count(l->svc, COUNTER_ACCEPT_ERRORS, 1);
 	door_refuse(door, l->svc, fd);
 }
 

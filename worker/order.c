@@ -127,10 +127,8 @@ order_cut(struct request *req)
 void
 order_fail(struct request *req)
 {
-	struct worker *w = req->svc->w;
-
 	order_cut(req);
-	worker_count(w, COUNTER_FAILED_REQUESTS, 1);
+	service_count(req->svc, COUNTER_FAILED_REQUESTS, 1);
 	answer_render_failure(req, order_chain(req));
 	order_done(req);
 }
@@ -265,7 +263,7 @@ void
 order_part_failed(struct request *req, uint32_t index,
     const struct kvp_key *key, unsigned host, enum kvp_fail why)
 {
-	worker_count(req->svc->w, COUNTER_FAIL_NO_HOST + (enum counter)why, 1);
+	service_count(req->svc, COUNTER_FAIL_NO_HOST + (enum counter)why, 1);
 	if (host != POOL_NONE)
 		worker_host_failed(req->svc->w,
 		    pool_entry(req->svc->pool, host));
@@ -277,7 +275,7 @@ order_part_failed(struct request *req, uint32_t index,
 		return;
 	if (req->cmd.flags & KVP_CMD_MISS_OK && why != KVP_FAIL_MEMORY &&
 	    req->svc->cfg->read_failure == READ_FAILURE_MISS) {
-		worker_count(req->svc->w, COUNTER_FAILED_AS_MISS, 1);
+		service_count(req->svc, COUNTER_FAILED_AS_MISS, 1);
 		order_take_miss(req, index, key);
 		return;
 	}
@@ -305,7 +303,7 @@ void
 order_copied(struct request *req, bool ok, unsigned host)
 {
 	if (!ok && req->client != NULL) {
-		worker_count(req->svc->w, COUNTER_FAIL_BACKUP, 1);
+		service_count(req->svc, COUNTER_FAIL_BACKUP, 1);
 		req->failed_host = host;
 		req->why = KVP_FAIL_BACKUP;
 		order_fail(req);

@@ -38,7 +38,7 @@ replica_set_gauge(struct replica *r, int64_t n, int64_t bytes)
 {
 	r->n += (uint64_t)n;
 	r->bytes += (uint64_t)bytes;
-	counter_add(&r->svc->w->slot->counter[COUNTER_COPIES_QUEUED],
+	counter_add(&r->svc->cells[COUNTER_COPIES_QUEUED],
 	    (uint64_t)n);
 }
 
@@ -67,10 +67,8 @@ replica_end(struct leg *leg, bool ok)
 void
 replica_failed(struct leg *leg, enum kvp_fail why)
 {
-	struct worker *w = leg->req->svc->w;
-
-	worker_count(w, why == KVP_FAIL_TIMEOUT ? COUNTER_COPIES_EXPIRED :
-	    COUNTER_COPIES_FAILED, 1);
+	service_count(leg->req->svc, why == KVP_FAIL_TIMEOUT ?
+	    COUNTER_COPIES_EXPIRED : COUNTER_COPIES_FAILED, 1);
 	replica_end(leg, false);
 }
 
@@ -102,7 +100,7 @@ replica_replied(struct backend *b, struct leg **leg,
 	    reply->class == KVP_REPLY_HIT ||
 	    (lenient && reply->class != KVP_REPLY_ERROR));
 
-	worker_count(b->w, reply->class == KVP_REPLY_ERROR ?
+	service_count(b->svc, reply->class == KVP_REPLY_ERROR ?
 	    COUNTER_COPIES_FAILED : COUNTER_COPIES_SENT, 1);
 	replica_end(*leg, ok);
 	request_leg_free(leg);
@@ -119,7 +117,7 @@ replica_make_repeatable(struct leg *leg)
 
 	if (req->cmd.flags & KVP_CMD_REPEATABLE)
 		return;
-	worker_count(req->svc->w, COUNTER_COPIES_UNCERTAIN, 1);
+	service_count(req->svc, COUNTER_COPIES_UNCERTAIN, 1);
 	if (fn->effect(req->svc->ext, &req->cmd, &key, KVP_OUTCOME_UNKNOWN,
 	    NULL, &copy))
 		req->cmd = copy;
@@ -162,7 +160,7 @@ replica_make_flushed(struct leg *leg)
 	struct kvp_key key = leg_key(leg);
 	struct kvp_cmd copy;
 
-	worker_count(req->svc->w, COUNTER_COPIES_FLUSHED, 1);
+	service_count(req->svc, COUNTER_COPIES_FLUSHED, 1);
 	req->copy->flushed = true;
 	replica_too_late(leg);
 	if (req->svc->fn->effect(req->svc->ext, &req->cmd, &key,
@@ -285,7 +283,7 @@ replica_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 			lag = replica_look_after(r, b);
 			most = MAX(most, lag);
 		}
-	counter_set(&r->svc->w->slot->counter[COUNTER_COPIES_LAG_MS],
+	counter_set(&r->svc->cells[COUNTER_COPIES_LAG_MS],
 	    most / 1000);
 	if (r->n == 0)
 		ev_timer_stop(loop, &r->timer);
@@ -305,7 +303,7 @@ replica_make(struct replica *r, const struct leg *leg,
 
 	if (r->n >= r->n_max || r->bytes + bytes > r->bytes_max ||
 	    (twin = request_new_copy(r->svc, cmd, leg)) == NULL) {
-		worker_count(w, COUNTER_COPIES_DROPPED, 1);
+		service_count(r->svc, COUNTER_COPIES_DROPPED, 1);
 		return NULL;
 	}
 	*twin->req->copy = (struct copy){
@@ -313,7 +311,7 @@ replica_make(struct replica *r, const struct leg *leg,
 		.bytes = bytes, .host = host
 	};
 	replica_set_gauge(r, 1, bytes);
-	worker_count(w, COUNTER_COPIES, 1);
+	service_count(r->svc, COUNTER_COPIES, 1);
 	if (!ev_is_active(&r->timer))
 		ev_timer_again(w->loop, &r->timer);
 	return twin;
@@ -387,7 +385,7 @@ replica_copy(struct replica *r, struct backend *b, const struct leg *leg,
 	if (host == POOL_NONE || host == b->host)
 		return replica_stood_in(r, leg, sync);
 	if (reply == NULL)
-		worker_count(r->svc->w, COUNTER_COPIES_UNKNOWN, 1);
+		service_count(r->svc, COUNTER_COPIES_UNKNOWN, 1);
 	twin = replica_make(r, leg, &cmd, host);
 	if (twin == NULL)
 		return sync ? replica_refuse(req, KVP_FAIL_BACKUP, host) :
@@ -449,7 +447,7 @@ replica_free(struct replica **replica)
 	if (r->n > 0)
 		log_warnx("worker %u: %llu copies for the backup are lost",
 		    r->svc->w->birth->slot, (unsigned long long)r->n);
-	worker_count(r->svc->w, COUNTER_COPIES_LOST, r->n);
+	service_count(r->svc, COUNTER_COPIES_LOST, r->n);
 	replica_set_gauge(r, -(int64_t)r->n, -(int64_t)r->bytes);
 	ev_timer_stop(r->svc->w->loop, &r->timer);
 	for (i = 0; i < pool_n_hosts(r->svc->pool); i++) {

@@ -51,9 +51,9 @@ reply_count(struct worker *w, struct backend *b,
 
 	ASSERT(r->class <= KVP_REPLY_ERROR);
 	if (leg->abandoned)
-		worker_count(w, COUNTER_LATE_REPLIES, 1);
+		service_count(b->svc, COUNTER_LATE_REPLIES, 1);
 	else if (leg->req->client != NULL)
-		worker_count(w, reply_counter(
+		service_count(b->svc, reply_counter(
 		    (enum kvp_reply_class)r->class,
 		    leg->req->cmd.class == KVP_READ), 1);
 	if (r->flags & KVP_REPLY_FAILED) {
@@ -113,7 +113,7 @@ reply_follow_copy(struct backend *b, const struct leg *leg,
 
 	if (svc->fn->follow(svc->ext, &leg->req->cmd, &key, r, &next) &
 	    KVP_FOLLOW_ASIDE) {
-		worker_count(b->w, COUNTER_COPIES_UNCERTAIN, 1);
+		service_count(b->svc, COUNTER_COPIES_UNCERTAIN, 1);
 		issue_aside(b, key.key, &next, NULL);
 	}
 }
@@ -136,7 +136,7 @@ reply_is_bearable(const struct request *req, const struct kvp_reply *r)
 static void
 reply_drop(struct request *req, const struct backend *b)
 {
-	worker_count(b->w, COUNTER_FAIL_UNREAD, 1);
+	service_count(b->svc, COUNTER_FAIL_UNREAD, 1);
 	if (req->failed_host == UINT32_MAX) {
 		req->failed_host = b->host;
 		req->why = KVP_FAIL_UNREAD;
@@ -148,7 +148,7 @@ reply_drop(struct request *req, const struct backend *b)
 static void
 reply_refuse(struct request *req)
 {
-	worker_count(req->svc->w, COUNTER_FAIL_NO_HOST +
+	service_count(req->svc, COUNTER_FAIL_NO_HOST +
 	    (enum counter)req->why, 1);
 	order_fail(req);
 }

@@ -44,6 +44,8 @@ service_set_conf(struct service *svc, struct conf *conf, size_t i)
 	conf_put(&svc->conf);
 	svc->conf = conf;
 	svc->cfg = &conf->cfg->services[i];
+	svc->cells = svc->w->slot->counter[1 + shm_find_service(
+	    svc->w->birth->shm, svc->cfg->name)];
 }
 
 static void

@@ -65,7 +65,7 @@ slow_note(struct backend *b, const struct leg *leg, bool is_failed)
 	v.queued_us = leg->sent_us == 0 ? v.total_us :
 	    leg->sent_us - leg->queued_us;
 	memcpy(v.key, leg->key, MIN(v.key_len, SHM_SLOW_KEY));
-	worker_count(w, COUNTER_SLOW, 1);
+	service_count(b->svc, COUNTER_SLOW, 1);
 	shm_add_slow(w->slot, &v);
 	slow_end_second(w);
 	if (++w->slow_n <= SLOW_LOG_MAX)

@@ -128,6 +128,30 @@ status_stats_totals(struct request *req, struct worker *w)
 		    status_total(shm, (enum counter)c));
 }
 
+/* Of each service, but for what is counted for all together.  (A reset is of
+ * all together.) */
+static void
+status_stats_services(struct request *req, struct worker *w)
+{
+	struct shm *shm = w->birth->shm;
+	unsigned i, service, n = shm_facts(shm)->n_services;
+	char name[STATUS_NAME_MAX];
+	int c;
+
+	for (i = 0; i < n; i++) {
+		service = shm_nth_service(shm, i);
+		for (c = 0; c < COUNTER_N; c++) {
+			if (!counters_is_of_service((enum counter)c))
+				continue;
+			snprintf(name, sizeof(name), "%s:%s",
+			    shm_service(shm, service)->name,
+			    counters_worker[c].name);
+			status_stat(req, name, "%" PRIu64,
+			    shm_service_sum(shm, service, (enum counter)c));
+		}
+	}
+}
+
 static void
 status_stats_host(struct request *req, struct shm *shm, unsigned entry)
 {
@@ -197,7 +221,7 @@ status_stats_workers(struct request *req, struct worker *w)
 			snprintf(name, sizeof(name), "%u:%s", i,
 			    counters_worker[c].name);
 			status_stat(req, name, "%" PRIu64,
-			    counter_get(&slot->counter[c]));
+			    shm_slot_sum(shm, slot, (enum counter)c));
 		}
 	}
 }
@@ -352,6 +376,7 @@ status_answer_stats(struct request *req)
 	} kinds[] = {
 		{ "", status_stats_totals },
 		{ "backends", status_stats_backends },
+		{ "services", status_stats_services },
 		{ "workers", status_stats_workers },
 		{ "latency", status_stats_latency },
 		{ "settings", status_stats_settings },

@@ -92,7 +92,7 @@ turn_on_prepare(struct ev_loop *loop, ev_prepare *ev, int revents)
 	turn_run_ready(w);
 	turn_flush(w);
 	turn_sweep(w);
-	counter_set(&w->slot->counter[COUNTER_BUFFERED], w->bufs.leased);
+	counter_set(&w->slot->counter[0][COUNTER_BUFFERED], w->bufs.leased);
 	if (STAILQ_EMPTY(&w->ready))
 		ev_idle_stop(loop, &w->idle);
 	else
