@@ -1,8 +1,8 @@
 #include "master/health.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 
 #define HEALTH_TICK_S	0.05		/* while some host is not up */
@@ -36,15 +36,6 @@ struct health {
 	size_t		 n_hosts;
 	struct health_host hosts[];
 };
-
-static uint64_t
-health_now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static void
 health_set_state(struct health *h, const struct health_host *host,
@@ -223,7 +214,7 @@ health_all_up(const struct health *h)
 void
 health_check(struct health *h)
 {
-	h->now_us = health_now_us();
+	h->now_us = clock_us();
 	h->changed = h->asked = false;
 	for (size_t i = 0; i < h->n_hosts; i++)
 		health_check_host(h, &h->hosts[i]);

@@ -7,11 +7,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "master/master_int.h"
 #include "master/notify.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 
 #define MASTER_START_S	10	/* the workers must serve by then */
@@ -291,20 +291,15 @@ master_on_start_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 static bool
 master_make_shm(struct master *m)
 {
-	struct timespec now, clock;
 	struct shm_facts *facts;
 
 	m->shm = shm_create(m->setup.cfg->pid_file, m->err, m->err_room);
 	if (m->shm == NULL)
 		return false;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	clock_gettime(CLOCK_REALTIME, &clock);
 	facts = shm_facts(m->shm);
 	facts->master_pid = getpid();
-	facts->started_ms = (uint64_t)now.tv_sec * 1000 +
-	    (uint64_t)now.tv_nsec / 1000000;
-	facts->started_unix_ms = (uint64_t)clock.tv_sec * 1000 +
-	    (uint64_t)clock.tv_nsec / 1000000;
+	facts->started_ms = clock_ms();
+	facts->started_unix_ms = clock_unix_ms();
 	m->host_entry = places_find(&m->places, m->setup.cfg);
 	if (m->host_entry == NULL ||
 	    !places_find_services(&m->places, m->setup.cfg, m->shm))

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 
 #define METRICS_CLIENTS_MAX	32	/* others wait in the kernel's queue */
@@ -42,15 +42,6 @@ struct metrics_page {
 	/* Write the page to OUT; its status. */
 	unsigned	 (*write)(FILE *out, const struct metrics_birth *b);
 };
-
-static uint64_t
-metrics_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /*
  * Pages.
@@ -255,7 +246,7 @@ metrics_on_request(void *data, struct MHD_Connection *conn, const char *path,
 	if (response == NULL)
 		return MHD_NO;
 	client = metrics_client(conn);
-	client->since_ms = metrics_now_ms();
+	client->since_ms = clock_ms();
 	client->is_answered = true;
 	result = MHD_queue_response(conn, status, response);
 	MHD_destroy_response(response);
@@ -278,7 +269,7 @@ metrics_on_connection(void *data, struct MHD_Connection *conn,
 	while (client->conn != NULL)
 		client++;
 	ASSERT(client < m->clients + METRICS_CLIENTS_MAX);
-	*client = (struct metrics_client){ conn, metrics_now_ms(), false };
+	*client = (struct metrics_client){ conn, clock_ms(), false };
 	*context = client;
 	m->n_clients++;
 }
@@ -289,7 +280,7 @@ static int
 metrics_close_late(struct metrics *m)
 {
 	const bool is_full = m->n_clients == METRICS_CLIENTS_MAX;
-	const uint64_t now = metrics_now_ms();
+	const uint64_t now = clock_ms();
 	uint64_t next = UINT64_MAX, most;
 
 	for (size_t i = 0; i < METRICS_CLIENTS_MAX; i++) {
@@ -347,12 +338,12 @@ metrics_turn(struct metrics *m, int ms)
 static void
 metrics_finish(struct metrics *m)
 {
-	const uint64_t end = metrics_now_ms() + METRICS_GO_MS;
+	const uint64_t end = clock_ms() + METRICS_GO_MS;
 	uint64_t now;
 
 	m->control = -1;
 	(void)MHD_quiesce_daemon(m->http);
-	while (m->n_clients > 0 && (now = metrics_now_ms()) < end)
+	while (m->n_clients > 0 && (now = clock_ms()) < end)
 		(void)metrics_turn(m, (int)(end - now));
 }
 

@@ -11,11 +11,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "master/child.h"
 #include "master/listen.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 
 #define METRICS_CHILD_YOUNG_MS	1000	/* who dies before has not lived */
@@ -40,15 +40,6 @@ struct metrics_child {
 	unsigned	 pause_ms;	/* the last one; 0: none */
 	ev_timer	 timer;		/* the end of a pause */
 };
-
-static uint64_t
-metrics_child_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /*
  * The child.
@@ -191,7 +182,7 @@ metrics_child_spawn(struct metrics_child *mc)
 	}
 	mc->pid = pid;
 	mc->control = ends[1];
-	mc->spawned_ms = metrics_child_now_ms();
+	mc->spawned_ms = clock_ms();
 	log_info("metrics: process %ld serves %s", (long)pid,
 	    mc->now.at.name);
 }
@@ -239,7 +230,7 @@ metrics_child_reap(struct metrics_child *mc, pid_t pid, int status)
 		    WEXITSTATUS(status));
 	snprintf(why, sizeof(why), "metrics: process %ld died: %s", (long)pid,
 	    how);
-	if (metrics_child_now_ms() - mc->spawned_ms < METRICS_CHILD_YOUNG_MS) {
+	if (clock_ms() - mc->spawned_ms < METRICS_CHILD_YOUNG_MS) {
 		metrics_child_pause(mc, why);
 		return true;
 	}

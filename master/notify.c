@@ -5,13 +5,13 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "shared/clock.h"
 #include "shared/log.h"
 
 static void
@@ -42,13 +42,10 @@ notify_ready(void)
 void
 notify_reloading(void)
 {
-	struct timespec now;
 	char words[64];
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	snprintf(words, sizeof(words), "RELOADING=1\nMONOTONIC_USEC=%llu",
-	    (unsigned long long)now.tv_sec * 1000000 +
-	    (unsigned long long)now.tv_nsec / 1000);
+	    (unsigned long long)clock_us());
 	notify_send(words);
 }
 

@@ -12,10 +12,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "master/notify.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/shm.h"
 
@@ -29,15 +29,6 @@ struct reload_next {
 	int		 plan;		/* for the workers */
 };
 
-static uint64_t
-reload_now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 void
 reload_publish(struct master *m)
 {
@@ -45,7 +36,7 @@ reload_publish(struct master *m)
 	const struct config *cfg = m->setup.cfg;
 
 	places_commit(&m->places, cfg, m->host_entry, m->shm,
-	    m->health == NULL ? 0 : reload_now_us());
+	    m->health == NULL ? 0 : clock_us());
 	m->common.cfg = cfg;
 	m->common.n_entries = m->places.n;
 	facts->n_entries = m->places.n;
@@ -282,7 +273,7 @@ reload_refuse(struct master *m, const char *err)
 
 	log_errorx("not reloaded: %s", err);
 	facts->reload_errors++;
-	facts->last_reload_ms = reload_now_us() / 1000;
+	facts->last_reload_ms = clock_us() / 1000;
 }
 
 /* The snapshot is fit, and PLACES says where its hosts are. */
@@ -302,7 +293,7 @@ reload_take(struct master *m, const struct worker_place *place, size_t n)
 		return;
 	}
 	reload_commit(m, &next);
-	shm_facts(m->shm)->last_reload_ms = reload_now_us() / 1000;
+	shm_facts(m->shm)->last_reload_ms = clock_us() / 1000;
 	log_info("reloaded %s", m->setup.cfg->path);
 }
 

@@ -15,10 +15,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "master/child.h"
+#include "shared/clock.h"
 #include "shared/fdpass.h"
 #include "shared/log.h"
 
@@ -74,15 +74,6 @@ const char *const slot_state_names[SLOT_N_STATES] = {
 	[SLOT_PAUSED] = "paused",
 	[SLOT_STOPPING] = "stopping",
 };
-
-static uint64_t
-slot_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static struct shm_slot *
 slot_shm(const struct slot *s)
@@ -170,7 +161,7 @@ slot_watch(struct slot *s, pid_t pid, int control)
 	s->is_killed = false;
 	s->n_beatless = 0;
 	s->look = 0;
-	s->spawned_ms = slot_now_ms();
+	s->spawned_ms = clock_ms();
 	atomic_store_explicit(&shm->pid, pid, memory_order_relaxed);
 	atomic_store_explicit(&shm->spawned_ms, s->spawned_ms,
 	    memory_order_relaxed);
@@ -220,7 +211,7 @@ slot_serve(struct slot *s)
 static uint64_t
 slot_bury(struct slot *s)
 {
-	const uint64_t lived_ms = slot_now_ms() - s->spawned_ms;
+	const uint64_t lived_ms = clock_ms() - s->spawned_ms;
 	char how[64];
 
 	if (WIFSIGNALED(s->status))
@@ -606,7 +597,7 @@ slot_check_beat(struct slot *s)
 	if (s->pid == 0 || beat != s->beat) {
 		s->beat = beat;
 		s->n_beatless = 0;
-		atomic_store_explicit(&slot_shm(s)->beat_ms, slot_now_ms(),
+		atomic_store_explicit(&slot_shm(s)->beat_ms, clock_ms(),
 		    memory_order_relaxed);
 	} else if (++s->n_beatless == SLOT_BEATS_MAX)
 		slot_tell(s, SLOT_HANGS);

@@ -5,10 +5,10 @@
 #include <sys/un.h>
 
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "master/listen.h"
+#include "shared/clock.h"
 
 #define SOCKETS_LEAVE_MS	1000	/* the workers are done before */
 
@@ -31,15 +31,6 @@ struct sockets {
 	struct sockets_addr *addrs;
 	uint32_t	 next_id;
 };
-
-static uint64_t
-sockets_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static const char *
 sockets_path(const struct sockets_addr *a)
@@ -213,7 +204,7 @@ sockets_undo(struct sockets *s)
 static void
 sockets_leave(struct sockets_addr *a)
 {
-	a->leave_ms = sockets_now_ms() + SOCKETS_LEAVE_MS;
+	a->leave_ms = clock_ms() + SOCKETS_LEAVE_MS;
 	/* Who connects to a path is there at once. */
 	if (a->is_unix)
 		unlink(sockets_path(a));
@@ -274,7 +265,7 @@ bool
 sockets_sweep(struct sockets *s)
 {
 	struct sockets_addr **link = &s->addrs;
-	uint64_t now = sockets_now_ms();
+	uint64_t now = clock_ms();
 	bool done = true;
 
 	while (*link != NULL) {

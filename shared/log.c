@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
+
 /* Below PIPE_BUF, so that a pipe takes a line whole or not at all. */
 #define LOG_LINE_MAX	2048
 #define LOG_FLAGS	(O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
@@ -273,15 +275,14 @@ base_assert_failed(const char *what, const char *file, int line)
 bool
 log_gate_pass(struct log_gate *gate, unsigned *held)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	/* A second is stored as its number plus one: 0 is a fresh gate. */
-	if (gate->last_s == (int64_t)now.tv_sec + 1) {
+	int64_t second = (int64_t)(clock_us() / 1000000) + 1;
+
+	if (gate->last_s == second) {
 		gate->held++;
 		return false;
 	}
-	gate->last_s = (int64_t)now.tv_sec + 1;
+	gate->last_s = second;
 	*held = gate->held;
 	gate->held = 0;
 	return true;

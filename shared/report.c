@@ -1,8 +1,8 @@
 #include "shared/report.h"
 
 #include <inttypes.h>
-#include <time.h>
 
+#include "shared/clock.h"
 #include "shared/report_int.h"
 
 /*
@@ -50,15 +50,6 @@ report_worker_state(const struct shm_slot *slot)
 {
 	return slot->pid == 0 ? "none" : slot->serves ? "serving" :
 	    "not serving";
-}
-
-uint64_t
-report_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 uint64_t
@@ -218,7 +209,7 @@ report_put_states(FILE *out, struct shm *shm, uint64_t now_ms)
 void
 report_text(FILE *out, struct shm *shm)
 {
-	const uint64_t now_ms = report_now_ms();
+	const uint64_t now_ms = clock_ms();
 
 	report_block(out, shm);
 	report_put_instance(out, shm, now_ms);

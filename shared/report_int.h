@@ -22,8 +22,7 @@ unsigned report_list_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX]);
 /* What the worker of SLOT is doing, a word. */
 const char *report_worker_state(const struct shm_slot *slot);
 
-/* Monotonic, and how long ago MS was. */
-uint64_t report_now_ms(void);
+/* How long ago MS was. */
 uint64_t report_age_ms(uint64_t now_ms, uint64_t ms);
 /* A time as people say it, in its two largest units, cut. */
 void	 report_put_time(FILE *out, uint64_t ms);

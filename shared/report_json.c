@@ -4,6 +4,7 @@
  * Names are those of `stats`.
  */
 #include "shared/json.h"
+#include "shared/clock.h"
 #include "shared/report_int.h"
 
 static void
@@ -144,7 +145,7 @@ report_json_host(struct json *j, struct shm *shm, unsigned host,
 void
 report_json(FILE *out, struct shm *shm)
 {
-	const uint64_t now_ms = report_now_ms();
+	const uint64_t now_ms = clock_ms();
 	const unsigned n_slots = shm_n_slots(shm);
 	const unsigned n_services = shm_facts(shm)->n_services;
 	unsigned hosts[SHM_HOSTS_MAX];

@@ -1,8 +1,8 @@
 #include "worker/slow.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "worker/latency.h"
 #include "worker/resolve.h"
@@ -11,15 +11,6 @@ enum {
 	SLOW_LOG_MAX = 10,		/* lines a second */
 	SLOW_TEXT = SHM_SLOW_KEY * 4 + 4
 };
-
-static uint64_t
-slow_clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 void
 slow_end_second(struct worker *w)
@@ -54,7 +45,7 @@ slow_note(struct backend *b, const struct leg *leg, bool is_failed)
 {
 	struct worker *w = b->w;
 	struct shm_slow_view v = {
-		.at_ms = slow_clock_ms(),
+		.at_ms = clock_unix_ms(),
 		.total_us = w->now_us - leg->queued_us,
 		.host = b->entry,
 		.what = latency_class(leg->req),

@@ -3,8 +3,8 @@
  */
 #include "worker/core.h"
 
-#include <time.h>
 
+#include "shared/clock.h"
 #include "worker/backend.h"
 #include "worker/client.h"
 
@@ -15,11 +15,8 @@ enum { TURN_WORK_MAX = 256, TURN_US_MAX = 1000 };
 void
 turn_now(struct worker *w)
 {
-	struct timespec ts;
-	uint64_t now;
+	uint64_t now = clock_us();
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 	w->now_us = MAX(w->now_us, now);
 }
 
