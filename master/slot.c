@@ -4,13 +4,11 @@
 #include "master/slot.h"
 
 #include <sys/prctl.h>
-#include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,27 +16,16 @@
 #include <unistd.h>
 
 #include "master/child.h"
+#include "master/orders.h"
 #include "shared/clock.h"
-#include "shared/fdpass.h"
 #include "shared/log.h"
 
 #define SLOT_YOUNG_MS	1000	/* who dies before has not really lived */
 #define SLOT_PAUSE_MS	50	/* the first pause; each is twice the last */
 #define SLOT_PAUSE_MAX_MS 200	/* new clients wait in its socket meanwhile */
 #define SLOT_SLACK_MS	1000	/* on top of shutdown_timeout */
-#define SLOT_ORDERS_MAX	4096	/* that wait for one worker */
 #define SLOT_BEATS_SLOW	3	/* looks that find no heartbeat: others help */
 #define SLOT_BEATS_MAX	10	/* looks that find no heartbeat: it hangs */
-
-/* An order for which there was no room in the socket. */
-struct slot_order {
-	STAILQ_ENTRY(slot_order) next;
-	struct worker_message msg;
-	size_t		 n_fds;
-	int		 fds[FDPASS_MAX];
-};
-
-STAILQ_HEAD(slot_orders, slot_order);
 
 struct slot {
 	const struct slot_common *common;
@@ -55,17 +42,12 @@ struct slot {
 	unsigned	 n_beatless;	/* looks since */
 	uint64_t	 look;		/* generation of the last WORKER_LOOK */
 	ev_io		 io;		/* on control */
-	ev_io		 out;		/* likewise, while orders wait */
-	struct slot_orders orders;
-	unsigned	 n_orders;
+	struct orders	 orders;	/* likewise */
 	ev_timer	 timer;		/* gives SLOT_TIMEOUT */
 	char		 why[128];
 };
 
 typedef enum slot_state (*slot_action_fn)(struct slot *);
-
-static void	slot_drop_orders(struct slot *);
-static void	slot_on_writable(struct ev_loop *, ev_io *, int);
 
 const char *const slot_state_names[SLOT_N_STATES] = {
 	[SLOT_EMPTY] = "empty",
@@ -169,7 +151,7 @@ slot_watch(struct slot *s, pid_t pid, int control)
 	    memory_order_relaxed);
 	atomic_fetch_add_explicit(&shm->starts, 1, memory_order_relaxed);
 	ev_io_set(&s->io, control, EV_READ);
-	ev_io_set(&s->out, control, EV_WRITE);
+	orders_open(&s->orders, control);
 	ev_io_start(s->common->loop, &s->io);
 	return SLOT_STARTING;
 }
@@ -225,7 +207,7 @@ slot_bury(struct slot *s)
 	    how, (double)lived_ms / 1000);
 	ev_timer_stop(s->common->loop, &s->timer);
 	ev_io_stop(s->common->loop, &s->io);
-	slot_drop_orders(s);
+	orders_close(&s->orders);
 	close(s->control);
 	s->control = -1;
 	s->pid = 0;
@@ -413,6 +395,16 @@ slot_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 	slot_tell(timer->data, SLOT_TIMEOUT);
 }
 
+static void
+slot_on_refused(void *data, const struct worker_message *msg)
+{
+	const struct slot *s = data;
+
+	log_error("worker %u (pid %ld) takes no orders ('%c'): killed", s->i,
+	    (long)s->pid, msg->order);
+	kill(s->pid, SIGKILL);
+}
+
 struct slot *
 slot_new(const struct slot_common *common, unsigned i)
 {
@@ -425,10 +417,9 @@ slot_new(const struct slot_common *common, unsigned i)
 	s->cpu = -1;
 	s->control = -1;
 	ev_init(&s->io, slot_on_control);
-	ev_init(&s->out, slot_on_writable);
-	STAILQ_INIT(&s->orders);
+	orders_init(&s->orders, common->loop, slot_on_refused, s);
 	ev_init(&s->timer, slot_on_timer);
-	s->io.data = s->out.data = s->timer.data = s;
+	s->io.data = s->timer.data = s;
 	return s;
 }
 
@@ -474,94 +465,11 @@ slot_pin(struct slot *s, int cpu)
 		slot_set_cpu(s, s->pid);
 }
 
-static void
-slot_drop_order(struct slot *s)
-{
-	struct slot_order *o = STAILQ_FIRST(&s->orders);
-
-	STAILQ_REMOVE_HEAD(&s->orders, next);
-	s->n_orders--;
-	while (o->n_fds > 0)
-		close(o->fds[--o->n_fds]);
-	free(o);
-}
-
-static void
-slot_drop_orders(struct slot *s)
-{
-	ev_io_stop(s->common->loop, &s->out);
-	while (!STAILQ_EMPTY(&s->orders))
-		slot_drop_order(s);
-}
-
-/* One that does not take its orders is replaced; a broken pipe says that it is
- * dead already. */
-static void
-slot_cannot_send(struct slot *s, const struct worker_message *msg)
-{
-	if (errno == EPIPE)
-		return;
-	log_error("worker %u (pid %ld) takes no orders ('%c'): killed", s->i,
-	    (long)s->pid, msg->order);
-	kill(s->pid, SIGKILL);
-}
-
-/* False with errno: there is no room for more to wait. */
-static bool
-slot_queue(struct slot *s, const struct worker_message *msg, const int *fds,
-    size_t n)
-{
-	struct slot_order *o;
-
-	errno = ENOBUFS;
-	if (s->n_orders == SLOT_ORDERS_MAX ||
-	    (o = calloc(1, sizeof(*o))) == NULL)
-		return false;
-	o->msg = *msg;
-	STAILQ_INSERT_TAIL(&s->orders, o, next);
-	s->n_orders++;
-	for (; o->n_fds < n; o->n_fds++) {
-		o->fds[o->n_fds] = fcntl(fds[o->n_fds], F_DUPFD_CLOEXEC, 0);
-		if (o->fds[o->n_fds] == -1)
-			return false;
-	}
-	ev_io_start(s->common->loop, &s->out);
-	return true;
-}
-
 void
 slot_send(struct slot *s, const struct worker_message *msg, const int *fds,
     size_t n)
 {
-	bool is_first = STAILQ_EMPTY(&s->orders);
-
-	if (is_first && fdpass_send(s->control, msg, worker_message_len(msg),
-	    fds, n))
-		return;
-	if ((is_first && errno != EAGAIN) || !slot_queue(s, msg, fds, n))
-		slot_cannot_send(s, msg);
-}
-
-static void
-slot_on_writable(struct ev_loop *loop, ev_io *io, int revents)
-{
-	struct slot *s = io->data;
-	const struct slot_order *o;
-
-	(void)loop;
-	(void)revents;
-	while ((o = STAILQ_FIRST(&s->orders)) != NULL) {
-		if (fdpass_send(s->control, &o->msg,
-		    worker_message_len(&o->msg), o->fds, o->n_fds)) {
-			slot_drop_order(s);
-			continue;
-		}
-		if (errno == EAGAIN)
-			return;
-		slot_cannot_send(s, &o->msg);
-		break;
-	}
-	slot_drop_orders(s);
+	orders_send(&s->orders, msg, fds, n);
 }
 
 void
@@ -613,6 +521,7 @@ slot_forget(struct slot *s)
 	if (s->control != -1)
 		close(s->control);
 	s->control = -1;
+	orders_drop(&s->orders);
 }
 
 enum slot_state
