@@ -1,11 +1,10 @@
 /*
- * main.c: kvproxy's command line, and its way into the background.
+ * main.c: what the program does, and its way into the background.
  */
 #include <sys/resource.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +15,7 @@
 
 #include "master/master.h"
 #include "master/notify.h"
+#include "master/options.h"
 #include "master/pidfile.h"
 #include "master/show.h"
 #include "shared/config.h"
@@ -26,14 +26,7 @@
 static struct {
 	char		 prefix[PATH_MAX]; /* the folder above bin/ */
 	char		 config_room[2 * PATH_MAX];
-	const char	*config_path;
-	bool		 is_background;
-	bool		 is_check;
-	bool		 is_query;
-	bool		 is_status;	/* say what the one that runs does */
-	bool		 is_json;
-	const char	*route_key;	/* say where it goes; NULL: serve */
-	const char	*route_service;	/* of this one alone, NULL: of all */
+	struct options	 options;
 	bool		 has_log;
 	int		 say_fd;	/* whoever started us reads it */
 	int		 ready_fd;	/* the same, in the background; or -1 */
@@ -59,145 +52,6 @@ main_say(const char *fmt, ...)
 	dprintf(main_state.say_fd, "kvproxy: %s\n", line);
 	if (main_state.has_log)
 		log_errorx("%s", line);
-}
-
-static const char main_usage[] =
-    "usage: kvproxy [-d] [-c FILE] [-t] [-p] [-h] [-v]\n"
-    "       kvproxy route KEY [-c FILE] [-s SECTION]\n"
-    "       kvproxy status [--json] [-c FILE]\n";
-
-static void
-main_help(void)
-{
-	printf("%s\n"
-	    "A proxy that spreads the keys of its clients over many "
-	    "servers.\n\n"
-	    "  -d       go into the background once the workers serve\n"
-	    "  -c FILE  the configuration; default: etc/kvproxy.ini of the\n"
-	    "           installation\n"
-	    "  -t       check the configuration, say what it means, and exit\n"
-	    "  -p       print where the pid file, the log and the extensions\n"
-	    "           are, whatever is wrong in the configuration, and exit\n"
-	    "  -h       this text\n"
-	    "  -v       the version\n\n"
-	    "  route    say where commands for KEY go, and why; -s: of one\n"
-	    "           service alone\n"
-	    "  status   say what the one that runs is doing, also where its\n"
-	    "           workers hang; --json: everything, for a program\n\n",
-	    main_usage);
-	config_usage(stdout);
-}
-
-/* What follows the word "route".  False: it is not as it should be. */
-static bool
-main_parse_route(int argc, char **argv)
-{
-	int c;
-
-	while ((c = getopt(argc, argv, "c:s:")) != -1) {
-		if (c == 'c')
-			main_state.config_path = optarg;
-		else if (c == 's')
-			main_state.route_service = optarg;
-		else
-			return false;
-	}
-	if (optind == argc)
-		main_say("route: no key");
-	else if (optind + 1 < argc)
-		main_say("unexpected argument \"%s\"", argv[optind + 1]);
-	else
-		main_state.route_key = argv[optind];
-	return main_state.route_key != NULL;
-}
-
-/* What follows the word "status". */
-static bool
-main_parse_status(int argc, char **argv)
-{
-	static const struct option words[] = {
-		{ "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 }
-	};
-	int c;
-
-	main_state.is_status = true;
-	while ((c = getopt_long(argc, argv, "c:", words, NULL)) != -1) {
-		if (c == 'c')
-			main_state.config_path = optarg;
-		else if (c == 'j')
-			main_state.is_json = true;
-		else
-			return false;
-	}
-	if (optind < argc)
-		main_say("unexpected argument \"%s\"", argv[optind]);
-	return optind == argc;
-}
-
-/* The command line is that of a WORD, which is not to serve.  False: it is
- * not; else *STATUS is 1 where what follows is not as it should be. */
-static bool
-main_parse_word(int argc, char **argv, int *status)
-{
-	static const struct {
-		const char	*word;
-		bool		 (*parse)(int argc, char **argv);
-	} words[] = {
-		{ "route", main_parse_route }, { "status", main_parse_status },
-	};
-
-	for (size_t i = 0; argc > 1 && i < ARRAY_LEN(words); i++) {
-		if (strcmp(argv[1], words[i].word) != 0)
-			continue;
-		argv[1] = argv[0];
-		*status = !words[i].parse(argc - 1, argv + 1);
-		if (*status != 0)
-			fputs(main_usage, stderr);
-		return true;
-	}
-	return false;
-}
-
-/* False: all is done; *STATUS is the exit status. */
-static bool
-main_parse(int argc, char **argv, int *status)
-{
-	int c;
-
-	*status = 0;
-	if (main_parse_word(argc, argv, status))
-		return *status == 0;
-	while ((c = getopt(argc, argv, "dc:tphv")) != -1) {
-		switch (c) {
-		case 'd':
-			main_state.is_background = true;
-			break;
-		case 'c':
-			main_state.config_path = optarg;
-			break;
-		case 't':
-			main_state.is_check = true;
-			break;
-		case 'p':
-			main_state.is_query = true;
-			break;
-		case 'h':
-			main_help();
-			return false;
-		case 'v':
-			printf("kvproxy %s\n", KVPROXY_VERSION);
-			return false;
-		default:
-			*status = 1;
-		}
-	}
-	if (*status == 0 && optind < argc) {
-		main_say("unexpected argument \"%s\"", argv[optind]);
-		*status = 1;
-	}
-	if (*status != 0)
-		fputs(main_usage, stderr);
-	return *status == 0;
 }
 
 /* What whoever started us had open must not stay open for our life, and what
@@ -243,13 +97,14 @@ main_find_prefix(void)
 static bool
 main_find_config(void)
 {
-	const char *name = main_state.config_path, *folder = main_state.prefix;
+	const char *name = main_state.options.config_path;
+	const char *folder = main_state.prefix;
 	char cwd[PATH_MAX];
 
 	if (name == NULL) {
 		name = "etc/kvproxy.ini";
 	} else {
-		if (name[0] == '/' || !main_state.is_background)
+		if (name[0] == '/' || !main_state.options.is_background)
 			return true;
 		folder = getcwd(cwd, sizeof(cwd));
 		if (folder == NULL) {
@@ -259,7 +114,7 @@ main_find_config(void)
 	}
 	snprintf(main_state.config_room, sizeof(main_state.config_room),
 	    "%s/%s", folder, name);
-	main_state.config_path = main_state.config_room;
+	main_state.options.config_path = main_state.config_room;
 	return true;
 }
 
@@ -269,7 +124,8 @@ static void
 main_on_warning(const char *line)
 {
 	fprintf(main_state.warnings, "%s\n", line);
-	if (!main_state.is_background || main_state.is_check)
+	if (!main_state.options.is_background ||
+	    main_state.options.task == OPTIONS_CHECK)
 		fprintf(stderr, "kvproxy: %s\n", line);
 }
 
@@ -305,7 +161,7 @@ static bool
 main_load_file(char *err)
 {
 	struct setup_source from = {
-		.path = main_state.config_path,
+		.path = main_state.options.config_path,
 		.prefix = main_state.prefix,
 		.warn = main_on_warning,
 	};
@@ -384,7 +240,7 @@ static int
 main_explain(void)
 {
 	const struct config *cfg = main_state.setup.cfg;
-	const char *only = main_state.route_service;
+	const char *only = main_state.options.route_service;
 	char err[CONFIG_ERR_MAX];
 	bool is_found = false;
 
@@ -394,7 +250,7 @@ main_explain(void)
 		if (only != NULL && strcasecmp(only, s->name) != 0)
 			continue;
 		is_found = true;
-		if (!explain_route(cfg, s, main_state.route_key, stdout,
+		if (!explain_route(cfg, s, main_state.options.route_key, stdout,
 		    err)) {
 			main_say("route: %s", err);
 			return 1;
@@ -566,7 +422,7 @@ main_run(void)
 	sigset_t all;
 	int status;
 
-	if (main_state.is_background && !main_go_background(&status))
+	if (main_state.options.is_background && !main_go_background(&status))
 		return status;
 	/* Until the master can obey, they wait: a stop now would leave a pid
 	 * file behind. */
@@ -589,9 +445,9 @@ main_run(void)
 
 /* -p */
 static int
-main_query(void)
+main_print_paths(void)
 {
-	struct config *cfg = config_load_core(main_state.config_path,
+	struct config *cfg = config_load_core(main_state.options.config_path,
 	    main_state.prefix);
 
 	if (cfg == NULL) {
@@ -607,14 +463,14 @@ main_query(void)
 static int
 main_status(void)
 {
-	struct config *cfg = config_load_core(main_state.config_path,
+	struct config *cfg = config_load_core(main_state.options.config_path,
 	    main_state.prefix);
 	char err[CONFIG_ERR_MAX] = "out of memory";
 	enum show_result result = SHOW_TROUBLE;
 
 	if (cfg != NULL)
-		result = show_status(cfg->pid_file, main_state.is_json, err,
-		    sizeof(err));
+		result = show_status(cfg->pid_file,
+		    main_state.options.is_json, err, sizeof(err));
 	if (result != SHOW_DONE)
 		main_say("%s", err);
 	config_free(&cfg);
@@ -638,21 +494,27 @@ main(int argc, char **argv)
 
 	if (!main_open_std())
 		return 1;
-	if (!main_parse(argc, argv, &status))
+	if (!options_parse(&main_state.options, argc, argv, &status))
 		return status;
 	if (!main_find_prefix() || !main_find_config())
 		return 1;
-	if (main_state.is_query)
-		status = main_query();
-	else if (main_state.is_status)
-		status = main_status();
-	else if (main_state.is_check)
+	switch (main_state.options.task) {
+	case OPTIONS_SERVE:
+		status = main_load() ? main_run() : 1;
+		break;
+	case OPTIONS_CHECK:
 		status = main_check();
-	else if (!main_load())
-		status = 1;
-	else
-		status = main_state.route_key != NULL ? main_explain() :
-		    main_run();
+		break;
+	case OPTIONS_PATHS:
+		status = main_print_paths();
+		break;
+	case OPTIONS_STATUS:
+		status = main_status();
+		break;
+	case OPTIONS_ROUTE:
+		status = main_load() ? main_explain() : 1;
+		break;
+	}
 	main_unload();
 	return status;
 }
