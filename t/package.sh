@@ -68,9 +68,11 @@ expect() {
 	[ "$status" -eq "$2" ] || fail "$1: exit status $status, not $2"
 }
 
-# The sample, with a port and with the one server that there is.
+# The sample, with a port, with the one server that there is, and with a log
+# that has something to rotate.
 configure() {
 	sed -i -e "s|^port = .*|port = $port|" \
+	    -e 's|^; log_level = .*|log_level = info|' \
 	    -e "s|^127\.0\.0\.1:11211 |127.0.0.1:$backend |" \
 	    -e '/^127\.0\.0\.1:11212 /d' $ini
 }
@@ -133,7 +135,7 @@ expect status 0
 find_processes
 ask
 expect reload 0
-rotate
+rotate || fail "its log is not rotated"
 ask
 expect stop 0
 expect status 3
