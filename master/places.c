@@ -36,6 +36,7 @@ places_undo(struct places *p)
 {
 	while (p->n > p->n_committed)
 		free(p->normal[--p->n]);
+	p->n_services = p->n_services_committed;
 }
 
 unsigned *
@@ -87,12 +88,13 @@ places_find_services(struct places *p, const struct config *cfg,
 }
 
 static void
-places_commit_services(const struct places *p, const struct config *cfg,
+places_commit_services(struct places *p, const struct config *cfg,
     struct shm *shm)
 {
 	for (size_t i = 0; i < cfg->n_services; i++)
 		shm_list_service(shm, (unsigned)i,
 		    places_find_service(p, cfg->services[i].name, shm));
+	p->n_services_committed = p->n_services;
 	shm_facts(shm)->n_service_entries = p->n_services;
 	shm_facts(shm)->n_services = (uint32_t)cfg->n_services;
 }

@@ -16,6 +16,7 @@ struct places {
 	unsigned	 n;		/* entries that are somebody's */
 	unsigned	 n_committed;	/* of these: not only found */
 	unsigned	 n_services;	/* entries of services */
+	unsigned	 n_services_committed;	/* of these, likewise */
 };
 
 void	 places_fini(struct places *places);

@@ -17,7 +17,7 @@
 enum counter { COUNTERS_WORKER(COUNTERS_ENUM_W) COUNTER_N };
 enum host_counter { COUNTERS_HOST(COUNTERS_ENUM_H) HOST_N };
 
-enum counter_kind { COUNTER_TOTAL, COUNTER_GAUGE };
+enum counter_kind { COUNTER_TOTAL, COUNTER_GAUGE, COUNTER_AGE };
 
 /* Cells of a host that are no numbers for people. */
 #define HOST_FIRST_INTERNAL HOST_LAST_GOOD_US

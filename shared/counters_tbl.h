@@ -2,8 +2,10 @@
  * counters_tbl.h: every counter, once.
  *
  * X(NAME, "name", KIND, "sentence"); KIND is TOTAL (only grows; survives the
- * worker) or GAUGE (zeroed when the worker dies).
- * COUNTERS_WORKER: one of each in a worker's slot.
+ * worker), GAUGE (zeroed when the worker dies) or AGE (a gauge of which the
+ * largest counts, where of the others the sum does).
+ * COUNTERS_WORKER: one of each in a worker's slot for every service, and one
+ * for what is no service's.
  * COUNTERS_HOST: one of each for every host in every worker's slot.
  */
 #define COUNTERS_WORKER(X) \
@@ -41,7 +43,7 @@ X(STAND_INS, "stand_ins", TOTAL, \
     "keys that went to a stand-in, for their host was out") \
 X(REJOIN_MISSES, "rejoin_misses", TOTAL, \
     "keys of hosts about to be emptied given as misses") \
-X(SLOW, "slow_requests", TOTAL, "requests slower than slow_ms") \
+X(SLOW, "slow_requests", TOTAL, "legs slower than slow_ms") \
 X(RETRIES, "retries", TOTAL, "reads tried once more") \
 X(MOVED, "moved", TOTAL, "unsent legs moved to a new connection") \
 X(LATE_REPLIES, "late_replies", TOTAL, \
@@ -96,7 +98,7 @@ X(COPIES_UNKNOWN, "copies_unknown", TOTAL, \
     "writes of unknown outcome: the key is deleted on the backup") \
 X(COPIES_LOST, "copies_lost", TOTAL, \
     "copies that a worker held when it ended") \
-X(COPIES_LAG_MS, "copies_lag_ms", GAUGE, "age of the oldest copy") \
+X(COPIES_LAG_MS, "copies_lag_ms", AGE, "age of the oldest copy") \
 X(COPIES_QUEUED, "copies_queued", GAUGE, "copies that wait for the backup") \
 X(LOG_DROPPED, "log_dropped", TOTAL, "lines that the log did not take")
 

@@ -10,12 +10,6 @@
  */
 
 uint64_t
-report_total(struct shm *shm, enum counter c)
-{
-	return c == COUNTER_COPIES_LAG_MS ? shm_max(shm, c) : shm_sum(shm, c);
-}
-
-uint64_t
 report_host_total(struct shm *shm, unsigned host, enum host_counter c)
 {
 	return c == HOST_CONTINUOUS ? shm_host_continuous(shm, host) :

@@ -9,7 +9,6 @@
 #include "shared/report.h"
 
 /* A counter over all workers, as people are told it. */
-uint64_t report_total(struct shm *shm, enum counter c);
 uint64_t report_host_total(struct shm *shm, unsigned host,
 	    enum host_counter c);
 /* C is for health.c, and no number for people. */

@@ -35,7 +35,7 @@ report_json_totals(struct json *j, struct shm *shm)
 	json_open(j, "counters", '{');
 	for (int c = 0; c < COUNTER_N; c++)
 		json_number(j, counters_worker[c].name,
-		    report_total(shm, (enum counter)c));
+		    shm_sum(shm, (enum counter)c));
 	json_close(j, '}');
 }
 

@@ -158,7 +158,7 @@ metrics_put_totals(struct metrics_page *p)
 	for (int c = 0; c < COUNTER_N; c++) {
 		metrics_begin_counter(p, "", &counters_worker[c]);
 		metrics_put_counter(p, NULL, NULL, &counters_worker[c],
-		    report_total(p->shm, (enum counter)c));
+		    shm_sum(p->shm, (enum counter)c));
 	}
 }
 
@@ -371,7 +371,7 @@ metrics_put_worker_gauges(struct metrics_page *p)
 	char number[16];
 
 	for (int c = 0; c < COUNTER_N; c++) {
-		if (counters_worker[c].kind != COUNTER_GAUGE)
+		if (counters_worker[c].kind == COUNTER_TOTAL)
 			continue;
 		metrics_begin_counter(p, "worker_", &counters_worker[c]);
 		for (unsigned i = 0; i < n; i++) {

@@ -2,8 +2,8 @@
  * report_metrics.h: what the segment says, as Prometheus reads it.
  *
  * The text format 0.0.4, or OpenMetrics 1.0.  A counter of the tables is called
- * as in `stats`, with "kvproxy_" or "kvproxy_host_" before it, and "_total"
- * behind it if it only grows; times are in seconds.
+ * as in `stats`, with "kvproxy_", "kvproxy_host_" or "kvproxy_service_" before
+ * it, and "_total" behind it if it only grows; times are in seconds.
  */
 #ifndef SHARED_REPORT_METRICS_H
 #define SHARED_REPORT_METRICS_H

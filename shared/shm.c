@@ -1,7 +1,8 @@
 /*
  * shm.c: the only place that opens shared memory.
  *
- * Layout: a page of header, the hosts, and from a page's start each slot.
+ * Layout: a page of header, the hosts, the services, and from a page's start
+ * each slot.
  */
 #include "shared/shm.h"
 
@@ -574,10 +575,10 @@ shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts)
 {
 	for (unsigned i = 0; i <= SHM_SERVICES_MAX; i++)
 		for (unsigned c = 0; c < COUNTER_N; c++)
-			if (counters_worker[c].kind == COUNTER_GAUGE)
+			if (counters_worker[c].kind != COUNTER_TOTAL)
 				counter_set(&slot->counter[i][c], 0);
 	for (unsigned i = 0; i < n_hosts; i++)
 		for (unsigned c = 0; c < HOST_N; c++)
-			if (counters_host[c].kind == COUNTER_GAUGE)
+			if (counters_host[c].kind != COUNTER_TOTAL)
 				counter_set(&slot->host[i][c], 0);
 }

@@ -1,10 +1,11 @@
 /*
- * shm.h: the shared segment: header, hosts, a slot a worker.
+ * shm.h: the shared segment: header, hosts, services, a slot a worker.
  *
- * No locks: each cache line has one writer, the master the header and the
- * hosts, a worker its own slot.  The segment is sparse, sized once for the
- * most there may ever be; a slot's pages are reserved before a worker starts,
- * for touching a full /dev/shm kills.  Named after the pid file, mode 0600.
+ * No locks: each cache line has one writer, the master the header, the hosts
+ * and the services, a worker its own slot.  The segment is sparse, sized once
+ * for the most there may ever be; a slot's pages are reserved before a worker
+ * starts, for touching a full /dev/shm kills.  Named after the pid file, mode
+ * 0600.
  */
 #ifndef SHARED_SHM_H
 #define SHARED_SHM_H
@@ -216,9 +217,7 @@ void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
  * What the slots come to (shm_read.c).
  */
 
-/* Of a counter over all slots: the largest, and the sum, with the master's own
- * where it counts too. */
-uint64_t shm_max(struct shm *shm, enum counter c);
+/* The sum of a counter over all slots; of an age the largest. */
 uint64_t shm_sum(struct shm *shm, enum counter c);
 /* The same of one service over all slots, and of all services in SLOT. */
 uint64_t shm_service_sum(struct shm *shm, unsigned service, enum counter c);

@@ -17,18 +17,11 @@ shm_n_counted(struct shm *shm)
 	return 1 + MIN(shm_facts(shm)->n_service_entries, SHM_SERVICES_MAX);
 }
 
-uint64_t
-shm_max(struct shm *shm, enum counter c)
+/* Of two cells of C. */
+static uint64_t
+shm_both(enum counter c, uint64_t a, uint64_t b)
 {
-	unsigned n = shm_n_slots(shm), n_counted = shm_n_counted(shm);
-	uint64_t most = 0, v;
-
-	for (unsigned i = 0; i < n; i++)
-		for (unsigned s = 0; s < n_counted; s++) {
-			v = counter_get(&shm_slot(shm, i)->counter[s][c]);
-			most = MAX(most, v);
-		}
-	return most;
+	return counters_worker[c].kind == COUNTER_AGE ? MAX(a, b) : a + b;
 }
 
 uint64_t
@@ -38,7 +31,7 @@ shm_slot_sum(struct shm *shm, const struct shm_slot *slot, enum counter c)
 	uint64_t sum = 0;
 
 	for (unsigned s = 0; s < n_counted; s++)
-		sum += counter_get(&slot->counter[s][c]);
+		sum = shm_both(c, sum, counter_get(&slot->counter[s][c]));
 	return sum;
 }
 
@@ -49,7 +42,8 @@ shm_sum(struct shm *shm, enum counter c)
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		sum += shm_slot_sum(shm, shm_slot(shm, i), c);
+		sum = shm_both(c, sum,
+		    shm_slot_sum(shm, shm_slot(shm, i), c));
 	return sum;
 }
 
@@ -61,8 +55,8 @@ shm_service_sum(struct shm *shm, unsigned service, enum counter c)
 
 	ASSERT(service < SHM_SERVICES_MAX);
 	for (unsigned i = 0; i < n; i++)
-		sum += counter_get(&shm_slot(shm,
-		    i)->counter[1 + service][c]);
+		sum = shm_both(c, sum, counter_get(&shm_slot(shm,
+		    i)->counter[1 + service][c]));
 	return sum;
 }
 

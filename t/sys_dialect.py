@@ -198,6 +198,7 @@ NEAR = b"x" * (MIB - 8)	# not that, but the limit of the server
 def test_a_text_store_over_max_packet_drops_the_old_value_if_it_is_a_set(
         proxy, client):
     before = proxy.stat("too_large")
+    stored, not_stored = proxy.stat("stored"), proxy.stat("not_stored")
     for verb in TEXT_KEEP:
         client.ask(store(b"k", OVER, verb), LARGE)
         client.ask(b"get k\r\n", hit(b"k", b"old"))
@@ -209,6 +210,9 @@ def test_a_text_store_over_max_packet_drops_the_old_value_if_it_is_a_set(
     client.ask(store(b"k", OVER), LARGE)
     client.ask(b"get k\r\n", b"END\r\n")
     assert proxy.stat("too_large") == before + len(TEXT_KEEP) + 2
+    # Their deletes are nobody's writes.
+    assert proxy.stat("stored") == stored
+    assert proxy.stat("not_stored") == not_stored
 
 
 def test_a_meta_store_over_max_packet_drops_the_old_value_if_it_is_a_set(

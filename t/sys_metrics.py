@@ -320,8 +320,7 @@ def test_the_page_has_every_counter_of_the_tables(kv, servers, accept):
             full = metric(name, kind, prefix)
             family = families[re.sub("_total$", "", full)]
             assert family.documentation == text
-            assert family.type == {"TOTAL": "counter",
-                                   "GAUGE": "gauge"}[kind]
+            assert family.type == ("counter" if kind == "TOTAL" else "gauge")
             if prefix == "kvproxy_":
                 unit = 1000 if name.endswith("_ms") else 1
                 assert samples[full, ()] * unit == totals[name] or \

@@ -438,6 +438,22 @@ def test_P7_a_port_of_another_program_changes_nothing(memcached):
         c.ask(b"get k\r\n", b"END\r\n")
 
 
+def test_a_file_that_is_refused_uses_up_no_service(memcached):
+    """There may be 64 of them in the life of the instance."""
+    section = {"extension": "memcached.so", "hosts": "group",
+               "listen": "127.0.0.1:%d" % free_port()}
+    taken = dict(section, listen=memcached.name)
+    name = "first"
+    with Kvproxy([memcached], more={name: section}) as kv:
+        for i in range(70):
+            kv.change(more={name: None, "s%d" % i: taken})
+            name = "s%d" % i
+            assert "Address already in use" in kv.reload_in_vain()
+        kv.reload(more={name: None, "last": section})
+        assert kv.stats("services")["last:requests"] == 0
+        assert not [n for n in kv.stats("services") if n.startswith("first")]
+
+
 def test_F10_too_few_descriptors_change_nothing(memcached):
     with Kvproxy([memcached]) as kv, kv.client() as c:
         resource.prlimit(kv.pid, resource.RLIMIT_NOFILE, (100, 100))
@@ -993,6 +1009,35 @@ def test_a_worker_that_goes_holds_no_socket(memcached):
         wait_for(lambda: not is_refused(port))
         gate.gate.set()
         kv.wait_reloaded(3)
+
+
+def test_a_service_that_goes_leaves_no_age_of_its_copies(memcached):
+    """Its last copies are awaited; the oldest one's age is that of one of
+    them, however many services and workers wait."""
+    section = {"extension": "memcached.so", "hosts": "group",
+               "hosts_backup": "backups", "port": free_port()}
+    with Memcached() as backup, Kvproxy(
+            [memcached], workers=2, backup=[backup],
+            more={"second": section}) as kv:
+        kv.wait_connected(memcached, backup)
+        backup.freeze()
+        begin = time.monotonic()
+        with kv.client() as c, Client(section["port"]) as other:
+            for client in (c, other):
+                client.ask(b"set k 0 0 1\r\n1\r\n", b"STORED\r\n")
+        wait_for(lambda: kv.stats("services")["second:copies_lag_ms"] > 500)
+        most = [kv.stats("services")["second:copies_lag_ms"],
+                kv.stat("copies_lag_ms")]
+        assert max(most) < 1000 * (time.monotonic() - begin) + 200
+        kv.change(more={"second": None})
+        kv.hup()
+        wait_for(lambda: kv.stat("reloads") == 1)
+        backup.thaw()
+        wait_for(lambda: kv.stat("copies_queued") == 0)
+        wait_for(lambda: kv.stat("copies_lag_ms") == 0)
+        kv.wait_reloaded(1)
+        time.sleep(0.3)
+        assert kv.stat("copies_lag_ms") == 0
 
 
 def test_an_address_moves_from_one_service_to_another(two):

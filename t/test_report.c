@@ -156,19 +156,27 @@ metrics_families_have_the_names_of_their_format(void **state)
 	assert_string_equal(text + strlen(text) - 6, "# EOF\n");
 }
 
-/* Of milliseconds; and the oldest copy is one worker's, not the sum. */
+/* Of milliseconds; and the oldest copy is one cell's, not the sum. */
 static void
 metrics_times_are_in_seconds(void **state)
 {
 	struct shm *shm = *state;
 
-	counter_set(&shm_slot(shm, 0)->counter[0][COUNTER_COPIES_LAG_MS], 1250);
-	counter_set(&shm_slot(shm, 1)->counter[0][COUNTER_COPIES_LAG_MS], 40);
+	snprintf(shm_service(shm, 0)->name, SHM_SERVICE_NAME, "one");
+	snprintf(shm_service(shm, 1)->name, SHM_SERVICE_NAME, "two");
+	for (unsigned i = 0; i < 2; i++)
+		shm_list_service(shm, i, i);
+	shm_facts(shm)->n_service_entries = shm_facts(shm)->n_services = 2;
+	counter_set(&shm_slot(shm, 0)->counter[1][COUNTER_COPIES_LAG_MS], 1250);
+	counter_set(&shm_slot(shm, 0)->counter[2][COUNTER_COPIES_LAG_MS], 300);
+	counter_set(&shm_slot(shm, 1)->counter[1][COUNTER_COPIES_LAG_MS], 40);
 	render(shm, false);
 	check_has("# TYPE kvproxy_copies_lag_seconds gauge\n"
 	    "kvproxy_copies_lag_seconds 1.250\n");
 	check_has("kvproxy_worker_copies_lag_seconds{worker=\"0\"} 1.250\n"
 	    "kvproxy_worker_copies_lag_seconds{worker=\"1\"} 0.040\n");
+	check_has("kvproxy_service_copies_lag_seconds{service=\"one\"} 1.250\n"
+	    "kvproxy_service_copies_lag_seconds{service=\"two\"} 0.300\n");
 	assert_null(strstr(text, "lag_ms"));
 }
 

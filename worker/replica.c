@@ -449,6 +449,7 @@ replica_free(struct replica **replica)
 		    r->svc->w->birth->slot, (unsigned long long)r->n);
 	service_count(r->svc, COUNTER_COPIES_LOST, r->n);
 	replica_set_gauge(r, -(int64_t)r->n, -(int64_t)r->bytes);
+	counter_set(&r->svc->cells[COUNTER_COPIES_LAG_MS], 0);
 	ev_timer_stop(r->svc->w->loop, &r->timer);
 	for (i = 0; i < pool_n_hosts(r->svc->pool); i++) {
 		b = pool_backend(r->svc->pool, i, 0);

@@ -52,7 +52,8 @@ reply_count(struct worker *w, struct backend *b,
 	ASSERT(r->class <= KVP_REPLY_ERROR);
 	if (leg->abandoned)
 		service_count(b->svc, COUNTER_LATE_REPLIES, 1);
-	else if (leg->req->client != NULL)
+	else if (leg->req->client != NULL &&
+	    !(leg->req->cmd.flags & KVP_CMD_TOO_LARGE))
 		service_count(b->svc, reply_counter(
 		    (enum kvp_reply_class)r->class,
 		    leg->req->cmd.class == KVP_READ), 1);

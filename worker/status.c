@@ -73,8 +73,6 @@ status_total(struct shm *shm, enum counter c)
 {
 	const struct shm_base *base = shm_base(shm);
 
-	if (c == COUNTER_COPIES_LAG_MS)
-		return shm_max(shm, c);
 	return status_since(counters_worker[c].kind, shm_sum(shm, c),
 	    base != NULL ? &base->counter[c] : NULL);
 }

@@ -15,7 +15,7 @@ _known = set()
 
 
 def tables():
-    """shared/counters_tbl.h: {name: "TOTAL" or "GAUGE"} of the worker's
+    """shared/counters_tbl.h: {name: "TOTAL", "GAUGE" or "AGE"} of the worker's
     counters, and of a host's, but for those that `stats` does not show."""
     with open(os.path.join(SOURCE, "shared", "counters_tbl.h")) as f:
         worker, host = f.read().split("#define COUNTERS_HOST")
