@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 void
 places_fini(struct places *p)
@@ -56,19 +55,6 @@ places_find(struct places *p, const struct config *cfg)
 	return entry;
 }
 
-/* The entry of the service NAME; n_services: it has none. */
-static unsigned
-places_find_service(const struct places *p, const char *name,
-    struct shm *shm)
-{
-	unsigned i = 0;
-
-	while (i < p->n_services &&
-	    strcasecmp(shm_service(shm, i)->name, name) != 0)
-		i++;
-	return i;
-}
-
 bool
 places_find_services(struct places *p, const struct config *cfg,
     struct shm *shm)
@@ -76,7 +62,7 @@ places_find_services(struct places *p, const struct config *cfg,
 	for (size_t i = 0; i < cfg->n_services; i++) {
 		const char *name = cfg->services[i].name;
 
-		if (places_find_service(p, name, shm) < p->n_services)
+		if (shm_find_service(shm, name, p->n_services) < p->n_services)
 			continue;
 		if (p->n_services == SHM_SERVICES_MAX)
 			return false;
@@ -93,7 +79,8 @@ places_commit_services(struct places *p, const struct config *cfg,
 {
 	for (size_t i = 0; i < cfg->n_services; i++)
 		shm_list_service(shm, (unsigned)i,
-		    places_find_service(p, cfg->services[i].name, shm));
+		    shm_find_service(shm, cfg->services[i].name,
+		    p->n_services));
 	p->n_services_committed = p->n_services;
 	shm_facts(shm)->n_service_entries = p->n_services;
 	shm_facts(shm)->n_services = (uint32_t)cfg->n_services;

@@ -23,3 +23,9 @@ counters_is_of_service(enum counter c)
 	    c != COUNTER_CLIENTS_TAKEN && c != COUNTER_BUFFERED &&
 	    c != COUNTER_LOG_DROPPED;
 }
+
+bool
+counters_is_internal(enum host_counter c)
+{
+	return c >= HOST_FIRST_INTERNAL && c <= HOST_LAST_INTERNAL;
+}

@@ -34,6 +34,8 @@ struct counter_info {
 extern const struct counter_info counters_worker[COUNTER_N];
 extern const struct counter_info counters_host[HOST_N];
 
+/* Is C a cell of a host that is no number for people? */
+bool	 counters_is_internal(enum host_counter c);
 /* Is C counted for each service?  Others are the worker's as a whole. */
 bool	 counters_is_of_service(enum counter c);
 

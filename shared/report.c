@@ -16,12 +16,6 @@ report_host_total(struct shm *shm, unsigned host, enum host_counter c)
 	    shm_host_sum(shm, host, c);
 }
 
-bool
-report_is_internal(enum host_counter c)
-{
-	return c >= HOST_FIRST_INTERNAL && c <= HOST_LAST_INTERNAL;
-}
-
 unsigned
 report_list_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX])
 {

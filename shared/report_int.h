@@ -11,8 +11,6 @@
 /* A counter over all workers, as people are told it. */
 uint64_t report_host_total(struct shm *shm, unsigned host,
 	    enum host_counter c);
-/* C is for health.c, and no number for people. */
-bool	 report_is_internal(enum host_counter c);
 
 /* The entries of the hosts in use, in the order of the file, each once however
  * a reload is just writing them; how many. */

@@ -132,7 +132,7 @@ report_json_host(struct json *j, struct shm *shm, unsigned host,
 	json_number(j, "returns", h->returns);
 	json_open(j, "counters", '{');
 	for (int c = 0; c < HOST_N; c++)
-		if (!report_is_internal((enum host_counter)c))
+		if (!counters_is_internal((enum host_counter)c))
 			json_number(j, counters_host[c].name,
 			    report_host_total(shm, host,
 			    (enum host_counter)c));

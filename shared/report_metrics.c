@@ -186,7 +186,7 @@ static void
 metrics_put_hosts(struct metrics_page *p)
 {
 	for (int c = 0; c < HOST_N; c++) {
-		if (report_is_internal((enum host_counter)c))
+		if (counters_is_internal((enum host_counter)c))
 			continue;
 		metrics_begin_counter(p, "host_", &counters_host[c]);
 		for (unsigned i = 0; i < p->n_hosts; i++)

@@ -503,12 +503,12 @@ shm_nth_service(struct shm *shm, unsigned n)
 }
 
 unsigned
-shm_find_service(struct shm *shm, const char *name)
+shm_find_service(struct shm *shm, const char *name, unsigned n)
 {
-	unsigned n = shm_facts(shm)->n_service_entries, i = 0;
+	unsigned i = 0;
 
-	while (strcasecmp(shm_service(shm, i)->name, name) != 0)
-		ASSERT(++i < n);
+	while (i < n && strcasecmp(shm_service(shm, i)->name, name) != 0)
+		i++;
 	return i;
 }
 

@@ -195,8 +195,9 @@ unsigned shm_nth_host(struct shm *shm, unsigned n);
 struct shm_service *shm_service(struct shm *shm, unsigned i);
 void	 shm_list_service(struct shm *shm, unsigned n, unsigned entry);
 unsigned shm_nth_service(struct shm *shm, unsigned n);
-/* The entry of the service NAME, in any case, which has one. */
-unsigned shm_find_service(struct shm *shm, const char *name);
+/* Which of the first N entries is that of the service NAME, in any case; N:
+ * none. */
+unsigned shm_find_service(struct shm *shm, const char *name, unsigned n);
 struct shm_slot *shm_slot(struct shm *shm, unsigned i);
 /* The master's: readers may sum up the first N slots, which are reserved. */
 void	 shm_set_n_slots(struct shm *shm, unsigned n);

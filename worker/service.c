@@ -40,12 +40,17 @@ conf_put(struct conf **confp)
 static void
 service_set_conf(struct service *svc, struct conf *conf, size_t i)
 {
+	struct shm *shm = svc->w->birth->shm;
+	const unsigned n = shm_facts(shm)->n_service_entries;
+	unsigned entry;
+
 	conf->refs++;
 	conf_put(&svc->conf);
 	svc->conf = conf;
 	svc->cfg = &conf->cfg->services[i];
-	svc->cells = svc->w->slot->counter[1 + shm_find_service(
-	    svc->w->birth->shm, svc->cfg->name)];
+	entry = shm_find_service(shm, svc->cfg->name, n);
+	ASSERT(entry < n);
+	svc->cells = svc->w->slot->counter[1 + entry];
 }
 
 static void

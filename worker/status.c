@@ -181,8 +181,7 @@ status_stats_backends(struct request *req, struct worker *w)
 		host = shm_nth_host(shm, i);
 		status_stats_host(req, shm, host);
 		for (c = 0; c < HOST_N; c++) {
-			if (c >= HOST_FIRST_INTERNAL &&
-			    c <= HOST_LAST_INTERNAL)
+			if (counters_is_internal((enum host_counter)c))
 				continue;
 			snprintf(name, sizeof(name), "%s:%s",
 			    shm_host(shm, host)->name, counters_host[c].name);
