@@ -174,7 +174,8 @@ class Kvproxy:
     def wait_reloaded(self, number):
         wait_for(lambda: self.stat("reloads") == number and self.is_settled(),
                  what="reload %d" % number)
-        self.first_workers = self.worker_pids()
+        # The metrics' process may be just forked, and still look like one.
+        self.first_workers = wait_for(self.all_workers, what="the workers")
 
     def reload(self, **changes):
         """Until a file with CHANGES is in force everywhere."""
