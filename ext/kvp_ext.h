@@ -36,7 +36,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define KVP_ABI		4	/* changes when anything below does */
+#define KVP_ABI		5	/* changes when anything below does */
 #define KVP_ROOM	1024	/* least room of a function that writes */
 #define KVP_KEY_MAX	1024	/* longest key the core carries */
 #define KVP_NOTE_MAX	1024	/* longest note the core carries */
@@ -71,17 +71,22 @@ enum kvp_local {
 
 /* kvp_cmd.flags */
 #define KVP_CMD_MANY	  0x01	/* several keys: walk them with next_key */
+#define KVP_CMD_FETCHES	  0x02	/* counts as a get: asks for values */
 #define KVP_CMD_CLOSE	  0x04	/* close the client after the answer */
 #define KVP_CMD_BAD	  0x08	/* a request in error, counted as such */
 #define KVP_CMD_PRIMARY	  0x10	/* a read that only `hosts` can answer */
 #define KVP_CMD_TOO_LARGE 0x20	/* a store over max_value; one that is not
 				 * KVP_LOCAL is sent as a delete */
-#define KVP_CMD_REPEATABLE 0x80	/* a copy that may be sent twice */
-#define KVP_CMD_LENIENT	  0x100	/* a copy that finds nothing has done it too */
-#define KVP_CMD_EMPTIES	  0x200	/* of KVP_EVERY: all that was there is gone */
 #define KVP_CMD_MISS_OK	  0x40	/* under read_failure=miss a failure is
 				 * rendered from a reply of nothing but its
 				 * class, KVP_REPLY_MISS */
+#define KVP_CMD_REPEATABLE 0x80	/* a copy that may be sent twice */
+#define KVP_CMD_LENIENT	  0x100	/* a copy that finds nothing has done it too */
+#define KVP_CMD_EMPTIES	  0x200	/* of KVP_EVERY: all that was there is gone */
+#define KVP_CMD_STORES	  0x400	/* counts as a set: brings a value that is
+				 * not too large */
+#define KVP_CMD_TOUCHES	  0x800	/* counts as a touch: gives what is there a
+				 * new time to live */
 
 /* One request.  The core copies it freely and keeps it until the request has
  * been answered and the last reply to it has come. */

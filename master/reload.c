@@ -156,8 +156,7 @@ reload_has_room(const struct master *m, const struct config *cfg, char *err)
 	if (need <= worker_count_fds(m->setup.cfg, m->n_slots))
 		return true;
 	for (unsigned i = 0; i < m->n_slots; i++) {
-		n = counter_get(&shm_slot(m->shm,
-		    i)->counter[0][COUNTER_CLIENTS]);
+		n = shm_slot_sum(m->shm, shm_slot(m->shm, i), COUNTER_CLIENTS);
 		if (n + need <= limit.rlim_cur)
 			continue;
 		snprintf(err, CONFIG_ERR_MAX, "%s: worker %u, which has %llu "

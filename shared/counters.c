@@ -1,12 +1,12 @@
 /*
- * counters.c: names, kinds and sentences, as the table has them.
+ * counters.c: what the table says of each counter.
  */
 #include "shared/counters.h"
 
-#define COUNTERS_INFO_W(NAME, name, kind, text) \
-	[COUNTER_##NAME] = { name, COUNTER_##kind, text },
-#define COUNTERS_INFO_H(NAME, name, kind, text) \
-	[HOST_##NAME] = { name, COUNTER_##kind, text },
+#define COUNTERS_INFO_W(NAME, name, kind, of, text) \
+	[COUNTER_##NAME] = { name, COUNTER_##kind, COUNTER_OF_##of, text },
+#define COUNTERS_INFO_H(NAME, name, kind, of, text) \
+	[HOST_##NAME] = { name, COUNTER_##kind, COUNTER_OF_##of, text },
 
 const struct counter_info counters_worker[COUNTER_N] = {
 	COUNTERS_WORKER(COUNTERS_INFO_W)
@@ -19,13 +19,11 @@ const struct counter_info counters_host[HOST_N] = {
 bool
 counters_is_of_service(enum counter c)
 {
-	return c != COUNTER_CLIENTS && c != COUNTER_CLIENTS_GIVEN &&
-	    c != COUNTER_CLIENTS_TAKEN && c != COUNTER_BUFFERED &&
-	    c != COUNTER_LOG_DROPPED;
+	return counters_worker[c].of == COUNTER_OF_SERVICE;
 }
 
 bool
 counters_is_internal(enum host_counter c)
 {
-	return c >= HOST_FIRST_INTERNAL && c <= HOST_LAST_INTERNAL;
+	return counters_host[c].of == COUNTER_OF_INTERNAL;
 }

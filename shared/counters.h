@@ -18,16 +18,18 @@ enum counter { COUNTERS_WORKER(COUNTERS_ENUM_W) COUNTER_N };
 enum host_counter { COUNTERS_HOST(COUNTERS_ENUM_H) HOST_N };
 
 enum counter_kind { COUNTER_TOTAL, COUNTER_GAUGE, COUNTER_AGE };
+enum counter_of {
+	COUNTER_OF_SERVICE, COUNTER_OF_WORKER,
+	COUNTER_OF_HOST, COUNTER_OF_INTERNAL
+};
 
-/* Cells of a host that are no numbers for people. */
-#define HOST_FIRST_INTERNAL HOST_LAST_GOOD_US
-#define HOST_LAST_INTERNAL HOST_EVENT_3_US
 /* How many of a worker's newest failure events have their time kept. */
 #define HOST_EVENT_TIMES (HOST_EVENT_3_US - HOST_EVENT_0_US + 1)
 
 struct counter_info {
 	const char	*name;
 	enum counter_kind kind;
+	enum counter_of	 of;
 	const char	*text;
 };
 

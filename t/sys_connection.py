@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import (SLACK, FakeBackend, Kvproxy, Memcached, rss_bytes,
+from harness import (SLACK, FakeBackend, Kvproxy, Memcached, binary, rss_bytes,
                      wait_for)
 from harness.text import FAIL
 
@@ -312,39 +312,89 @@ def test_every_request_is_counted_once(memcached):
         stats = kv.stats()
         want = {"requests": 6, "reads": 2, "writes": 4, "keys_read": 3,
                 "get_hits": 1, "get_misses": 2, "stored": 1, "not_stored": 3,
+                "stores": 2,
                 "failed_requests": 0, "bad_requests": 0, "retries": 0}
         assert {k: stats[k] for k in want} == want
-        assert stats["cmd_get"] == 3 and stats["cmd_set"] == 4
+        assert stats["cmd_get"] == 3 and stats["cmd_set"] == 2
         assert kv.backend(memcached, "requests") == 7
         c.ask(b"bogus\r\n", b"ERROR\r\n")
         assert kv.stat("bad_requests") == 1
 
 
-def test_hits_are_those_of_reads(proxy):
-    """What a touch or a gat finds is a write that was done; of a flush_all
-    every host's answer is."""
-    def counts():
-        stats = proxy.stats()
-        return [stats[k] for k in ("get_hits", "get_misses", "stored",
-                                   "not_stored", "reply_errors")]
+COUNTED = ("cmd_get", "cmd_set", "cmd_touch", "get_hits", "get_misses",
+           "touch_hits", "touch_misses")
+
+
+def counted(client):
+    """What a server, or kvproxy, says to have been asked."""
+    client.send(b"stats\r\n")
+    words = [line.split() for line in
+             client.recv_until(b"END\r\n").split(b"\r\n")]
+    stats = {w[1].decode(): w[2] for w in words if len(w) == 3}
+    return {name: int(stats[name]) for name in COUNTED}
+
+
+@pytest.mark.parametrize("request_", [
+    b"set k 0 0 1\r\n1\r\n", b"add k 0 0 1\r\n1\r\n",
+    b"replace none 0 0 1\r\n1\r\n", b"append k 0 0 1\r\n1\r\n",
+    b"cas k 0 0 1 99\r\n1\r\n", b"set k 0 0 1 noreply\r\n1\r\n",
+    b"get k\r\n", b"get none\r\n", b"gets k none k\r\n", b"gat 0 k\r\n",
+    b"gat 0 none\r\n", b"gats 0 k none k\r\n", b"touch k 0\r\n",
+    b"touch none 0\r\n", b"touch k 0 noreply\r\n", b"incr k 1\r\n",
+    b"decr none 1\r\n", b"delete k\r\n", b"delete none\r\n",
+    b"flush_all\r\n", b"ms k 1\r\n1\r\n", b"ms none 1 MR q\r\n1\r\n",
+    b"mg k v\r\n", b"mg k\r\n", b"mg none v\r\n", b"mg none q\r\n",
+    b"mg k v q\r\n", b"mg k T0 v\r\n", b"ma k\r\n",
+    b"md k\r\n", b"me k\r\n",
+    binary.store("set", b"k", b"1"), binary.store("addq", b"k", b"1"),
+    binary.request("append", b"k", b"1"), binary.request("get", b"k"),
+    binary.request("getq", b"none"), binary.request("getk", b"none"),
+    binary.touch("touch", b"k", 0), binary.touch("touch", b"none", 0),
+    binary.touch("gat", b"k", 0), binary.touch("gatq", b"none", 0),
+    binary.count("incr", b"k"), binary.request("delete", b"k"),
+    binary.request("flush")])
+def test_requests_are_counted_as_memcached_counts_them(request_, proxy,
+                                                       memcached):
+    """Where the names are memcached's."""
+    grown = []
+    for of in (memcached, proxy):
+        with of.client() as c, of.client() as watch:
+            watch.ask(b"set k 0 0 1\r\n1\r\n" b"delete none\r\n",
+                      b"STORED\r\nNOT_FOUND\r\n")
+            before = counted(watch)
+            if request_[0] == binary.REQUEST:
+                c.send(request_ + binary.request("noop"))
+                while binary.recv(c).op != binary.OPCODES["noop"]:
+                    pass
+            else:
+                c.send(request_ + b"mn\r\n")
+                c.recv_until(b"MN\r\n")
+            after = counted(watch)
+        grown.append({n: after[n] - before[n] for n in COUNTED})
+    assert grown[0] == grown[1]
+
+
+def test_writes_are_counted_by_what_was_said(proxy):
+    """But for touches, and what goes to all."""
+    names = ("writes", "stores", "stored", "not_stored", "reply_errors")
 
     with proxy.client() as c:
         store(c, b"k", b"v")
         c.ask(b"delete none\r\n", b"NOT_FOUND\r\n")
         for request, grown in (
-                (b"get k\r\n", [1, 0, 0, 0, 0]),
-                (b"gets k none\r\n", [1, 1, 0, 0, 0]),
-                (b"gat 0 k\r\n", [0, 0, 1, 0, 0]),
-                (b"gats 0 k none\r\n", [0, 0, 1, 1, 0]),
-                (b"touch k 0\r\n", [0, 0, 1, 0, 0]),
-                (b"touch none 0\r\n", [0, 0, 0, 1, 0]),
-                (b"incr k 1\r\n", [0, 0, 0, 0, 1]),
-                (b"flush_all\r\n", [0, 0, 1, 0, 0])):
-            before = counts()
+                (b"gat 0 k\r\n", [1, 0, 0, 0, 0]),
+                (b"touch none 0\r\n", [1, 0, 0, 0, 0]),
+                (b"append k 0 0 1\r\nv\r\n", [1, 1, 1, 0, 0]),
+                (b"add k 0 0 1\r\nv\r\n", [1, 1, 0, 1, 0]),
+                (b"incr k 1\r\n", [1, 0, 0, 0, 1]),
+                (b"delete k\r\n", [1, 0, 1, 0, 0]),
+                (b"delete k\r\n", [1, 0, 0, 1, 0]),
+                (b"flush_all\r\n", [1, 0, 0, 0, 0])):
+            before = proxy.stats()
             c.ask_line(request + b"version\r\n")
             c.recv_until(proxy.version())
-            assert [b - a for a, b in zip(before, counts())] == grown, \
-                request
+            after = proxy.stats()
+            assert [after[n] - before[n] for n in names] == grown, request
 
 
 def test_a_late_reply_counts_as_that_alone():

@@ -44,8 +44,9 @@ def test_stats_have_every_counter_of_the_table(two):
                 set(kv.backend(m))
 
 
-@pytest.mark.parametrize("kind", [b"", b"backends", b"workers", b"latency",
-                                  b"settings", b"slow", b"items", b"slabs"])
+@pytest.mark.parametrize("kind", [b"", b"backends", b"services", b"workers",
+                                  b"latency", b"settings", b"slow", b"items",
+                                  b"slabs"])
 def test_binary_clients_see_the_same(kind, two):
     with Kvproxy(two, core={"slow_ms": 1, "recv_timeout": 20}) as kv, \
             kv.client() as c, kv.client() as b:
@@ -87,12 +88,14 @@ def steps(key):
     no = {"requests": 1, "writes": 1, "not_stored": 1}
     value = b"VALUE %s 0 2\r\n42\r\n" % key
     return [
-        (b"set %s 0 0 2\r\n42\r\n" % key, b"STORED\r\n", yes, "write", 1),
+        (b"set %s 0 0 2\r\n42\r\n" % key, b"STORED\r\n",
+         dict(yes, stores=1), "write", 1),
         (b"get %s\r\n" % key, value + b"END\r\n", read(1, 1), "read", 1),
         (b"get none.%s\r\n" % key, b"END\r\n", read(1, 0), "read", 1),
         (b"get %s none.%s %s\r\n" % (key, key, key), value * 2 + b"END\r\n",
          read(3, 2), "multi", 3),
-        (b"add %s 0 0 1\r\nx\r\n" % key, b"NOT_STORED\r\n", no, "write", 1),
+        (b"add %s 0 0 1\r\nx\r\n" % key, b"NOT_STORED\r\n",
+         dict(no, stores=1), "write", 1),
         (b"incr %s 8\r\n" % key, b"50\r\n", yes, "write", 1),
         (b"mg %s v\r\n" % key, b"VA 2\r\n50\r\n", read(1, 1), "read", 1),
         (b"delete none.%s\r\n" % key, b"NOT_FOUND\r\n", no, "write", 1),
@@ -253,14 +256,15 @@ def n_latencies(kv):
 
 def check_exact(kv, load, hosts):
     """Every total is what LOAD says: in `stats`, `stats backends`, `stats
-    workers`, `stats latency` and `status`."""
+    services`, `stats workers`, `stats latency` and `status`."""
     stats = kv.stats()
     assert {n: stats[n] for n in load.counted} == load.counted
     assert stats["cmd_get"] == load.counted["keys_read"]
-    assert stats["cmd_set"] == load.counted["writes"]
-    slots = kv.slots().values()
+    assert stats["cmd_set"] == load.counted["stores"]
+    slots, services = kv.slots().values(), kv.stats("services")
     for name, n in load.counted.items():
         assert sum(slot[name] for slot in slots) == n, name
+        assert services["memcached:" + name] == n, name
     assert sum(kv.backend(m, "requests") for m in hosts) == load.legs
     want = {name: load.latency.get(name, 0) for name in n_latencies(kv)}
     assert n_latencies(kv) == want
@@ -323,11 +327,12 @@ def test_a_killed_worker_takes_no_more_than_was_under_way(two):
             load.wait(500)
             load.stop()
         assert load.lost > 0
-        stats = kv.stats()
+        stats, services = kv.stats(), kv.stats("services")
         for name, n in load.counted.items():
             # A get of several counts up to three keys.
             most = load.lost * (3 if "get_" in name or "key" in name else 1)
             assert n <= stats[name] <= n + most, name
+            assert services["memcached:" + name] == stats[name]
         legs = sum(kv.backend(m, "requests") for m in two)
         assert load.legs <= legs <= load.legs + 3 * load.lost
         for name, n in n_latencies(kv).items():
@@ -866,9 +871,13 @@ def test_statistics_begin_anew(two, reset):
                     {"connected": 2}
             latency = kv.stats("latency")
             assert not any(v for v in latency.values()), latency
-            # Neither the block nor what each worker has goes back.
+            slots, services = kv.slots().values(), kv.stats("services")
+            assert [s["requests"] for s in slots] == [0, 0]
+            assert [s["starts"] for s in slots] == [1, 1]
+            assert services["memcached:requests"] == 0
+            assert services["memcached:server_connections"] == 4
+            # The block goes on.
             assert "processed requests [%d]" % done in kv.status()
-            assert sum(s["requests"] for s in kv.slots().values()) == done
 
 
 def test_what_comes_after_a_reset_is_exact(two):
@@ -888,6 +897,10 @@ def test_what_comes_after_a_reset_is_exact(two):
                 text = c.recv_until(b"END\r\n")
                 for name, n in load.counted.items():
                     assert b"STAT %s %d\r\n" % (name.encode(), n) in text
+            slots, services = kv.slots().values(), kv.stats("services")
+            for name, n in load.counted.items():
+                assert sum(s[name] for s in slots) == n
+                assert services["memcached:" + name] == n
             assert n_latencies(kv) == {
                 n: load.latency.get(n, 0) for n in n_latencies(kv)}
             assert sum(kv.backend(m, "requests") for m in two) == load.legs
@@ -913,6 +926,21 @@ def test_a_reset_holds_through_kills_and_reloads(two):
         with kv.client() as c:
             c.ask(b"get none\r\n", b"END\r\n")
         assert kv.stat("requests") == 1
+
+
+def test_nothing_is_slow_after_a_reset():
+    """But what has been since."""
+    with Sleepy() as fake, Kvproxy([fake], workers=2,
+                                   core={"slow_ms": 20}) as kv, \
+            kv.client() as c:
+        kv.wait_connected(fake)
+        for _ in range(2):
+            fill_slow(c, fake, 3)
+            wait_for(lambda: len(slow_entries(kv)) == 3)
+            reset_text(c)
+            assert slow_entries(kv) == []
+        fill_slow(c, fake, 2)
+        wait_for(lambda: len(slow_entries(kv)) == 2)
 
 
 def test_a_host_that_comes_after_a_reset_counts_from_0(two):
@@ -1008,7 +1036,10 @@ def test_each_service_has_its_own_counters():
 
         names = ["memcached", "other"]
         assert numbers() == [3, 2]
-        assert not [n for n in kv.stats("services") if "curr_conn" in n]
+        # Those that are of none are not there.
+        assert {n for n in WORKER if "other:" + n not in kv.stats("services")} \
+            == {"clients_given", "clients_taken", "buffered_bytes",
+                "log_dropped"}
         names = ["memcached"]
         kv.reload(more={"other": None})
         assert kv.stats("services")["memcached:requests"] == 3
@@ -1017,3 +1048,56 @@ def test_each_service_has_its_own_counters():
         names = ["memcached", "other"]
         kv.reload(more={"OTHER": other})
         assert kv.stats("services")["other:requests"] == 2
+
+
+def test_open_connections_are_those_of_each_service():
+    """Wherever they are, and when one's worker is killed."""
+    port = free_port()
+    other = {"extension": "memcached.so", "hosts": "group", "port": port}
+
+    def connections():
+        services = kv.stats("services")
+        found = [services[s + ":curr_connections"]
+                 for s in ("memcached", "other")]
+        assert sum(found) == kv.stat("curr_connections")
+        return found
+
+    with Memcached() as m, Kvproxy([m], workers=3, core={
+            "max_connections": 12}, more={"other": other}) as kv, \
+            contextlib.ExitStack() as stack:
+        kv.lose_workers = True
+        mine = [stack.enter_context(kv.client()) for _ in range(4)]
+        others = [stack.enter_context(Client(port)) for _ in range(6)]
+        for c in mine + others:
+            c.ask(b"get k\r\n", b"END\r\n")
+        # One more is that which asks.
+        assert connections() == [5, 6]
+        with Client(port) as c, Client(port) as late:
+            c.ask(b"get k\r\n", b"END\r\n")
+            assert late.recv_line() == b"ERROR Too many open connections\r\n"
+            assert kv.stats("services")["other:rejected_connections"] == 1
+        for c in others[:3]:
+            c.close()
+        wait_for(lambda: connections() == [5, 3])
+        kv.reload(workers=1)
+        assert connections() == [5, 3]
+        os.kill(kv.worker_pids()[0], signal.SIGKILL)
+        for c in others[3:]:
+            c.eof()
+        kv.ctl.close()
+        kv.ctl = None
+        wait_for(lambda: connections() == [1, 0])
+
+
+def test_a_blank_in_a_name_does_not_end_it():
+    """Of a service, and of a host that is a path."""
+    with Memcached() as m, Kvproxy([m], more={"its name": {
+            "extension": "memcached.so", "hosts": "group",
+            "port": free_port()}}) as kv:
+        path = kv.path("a socket")
+        kv.reload(group=[m, path])
+        assert kv.stats("services")["its\\x20name:requests"] == 0
+        name = path.replace(" ", "\\x20")
+        assert kv.stats("backends")[name + ":requests"] == 0
+        assert kv.stats("latency")[name + ":count"] == 0
+        assert "  - %s [0]\n" % path in kv.status()

@@ -55,6 +55,17 @@ counters_know_totals_from_gauges(void **state)
 }
 
 static void
+counters_know_whose_they_are(void **state)
+{
+	(void)state;
+	assert_true(counters_is_of_service(COUNTER_CLIENTS));
+	assert_false(counters_is_of_service(COUNTER_BUFFERED));
+	assert_true(counters_is_internal(HOST_LAST_GOOD_US));
+	assert_true(counters_is_internal(HOST_EVENT_3_US));
+	assert_false(counters_is_internal(HOST_EVENTS));
+}
+
+static void
 counters_count_up_and_down_and_wrap_as_64_bits(void **state)
 {
 	counter_cell c = 0;
@@ -77,6 +88,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(counters_have_names_and_texts_of_their_own),
 		cmocka_unit_test(counters_know_totals_from_gauges),
+		cmocka_unit_test(counters_know_whose_they_are),
 		cmocka_unit_test(
 		    counters_count_up_and_down_and_wrap_as_64_bits),
 	};

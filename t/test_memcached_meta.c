@@ -856,7 +856,7 @@ meta_says_exactly_how_much_a_store_needs(void **state)
 	assert_int_equal(req.need, whole);
 	assert_int_equal(rows_parse(rows_ext, request, whole, &req), whole);
 	assert_int_equal(req.key.body.len, ROWS_MAX_VALUE);
-	assert_int_equal(req.cmd.flags, 0);
+	assert_int_equal(req.cmd.flags, KVP_CMD_STORES);
 }
 
 static void

@@ -87,7 +87,7 @@ client_release(struct client *c)
 {
 	struct worker *w = c->w;
 
-	door_leave(w->door);
+	door_leave(c->svc);
 	client_set_state(c, CLIENT_CLOSED);
 	request_orphan_all(c);
 	ev_io_stop(w->loop, &c->io);
@@ -563,7 +563,7 @@ client_new(struct service *svc, int fd, bool is_given)
 
 	if (c == NULL) {
 		(void)close(fd);
-		door_leave(w->door);
+		door_leave(svc);
 		service_count(svc, COUNTER_ACCEPT_ERRORS, 1);
 		return NULL;
 	}

@@ -194,37 +194,34 @@ door_room(const struct door *d)
 }
 
 bool
-door_admit(struct door *d)
+door_admit(struct door *d, struct service *svc)
 {
-	const struct worker_birth *birth = d->w->birth;
 	const uint64_t most = (uint64_t)d->w->conf->cfg->max_connections;
-	counter_cell *ours = &d->w->slot->counter[0][COUNTER_CLIENTS];
+	struct shm *shm = d->w->birth->shm;
 
 	if (TAILQ_EMPTY(&d->guests))
 		door_keep_reserve(d);
-	counter_add(ours, 1);
+	door_let_in(svc);
 	/* Ours is seen before we see the others'. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (counter_get(ours) <= door_room(d) && (most == 0 ||
-	    shm_sum(birth->shm, COUNTER_CLIENTS) <= most))
+	if (shm_slot_sum(shm, d->w->slot, COUNTER_CLIENTS) <= door_room(d) &&
+	    (most == 0 || shm_sum(shm, COUNTER_CLIENTS) <= most))
 		return true;
-	door_leave(d);
+	door_leave(svc);
 	return false;
 }
 
 void
-door_let_in(struct door *d)
+door_let_in(struct service *svc)
 {
-	counter_add(&d->w->slot->counter[0][COUNTER_CLIENTS], 1);
+	service_count(svc, COUNTER_CLIENTS, 1);
 }
 
 void
-door_leave(struct door *d)
+door_leave(struct service *svc)
 {
-	counter_cell *ours = &d->w->slot->counter[0][COUNTER_CLIENTS];
-
-	ASSERT(counter_get(ours) > 0);
-	counter_sub(ours, 1);
+	ASSERT(counter_get(&svc->cells[COUNTER_CLIENTS]) > 0);
+	counter_sub(&svc->cells[COUNTER_CLIENTS], 1);
 }
 
 struct door *

@@ -20,12 +20,13 @@
 struct door *door_new(struct worker *w) MUST_CHECK;
 void	 door_free(struct door **door);
 
-/* May one more client come in?  It is counted then, until door_leave. */
-bool	 door_admit(struct door *d) MUST_CHECK;
+/* May one more client of SVC come in?  It is counted then, until
+ * door_leave. */
+bool	 door_admit(struct door *d, struct service *svc) MUST_CHECK;
 /* A client comes that another worker has let in before. */
-void	 door_let_in(struct door *d);
+void	 door_let_in(struct service *svc);
 /* A client that was counted is gone. */
-void	 door_leave(struct door *d);
+void	 door_leave(struct service *svc);
 
 /* Tell the client at FD, one of SVC's, that there is no room, and close it,
  * now or soon. */

@@ -57,15 +57,16 @@ struct handover {
 static uint64_t
 handover_n_clients(struct handover *h, unsigned slot)
 {
-	const counter_cell *cell =
-	    shm_slot(h->w->birth->shm, slot)->counter[0];
-	uint64_t n_taken = counter_get(&cell[COUNTER_CLIENTS_TAKEN]);
+	struct shm *shm = h->w->birth->shm;
+	const struct shm_slot *theirs = shm_slot(shm, slot);
+	uint64_t n_taken = counter_get(
+	    &theirs->counter[0][COUNTER_CLIENTS_TAKEN]);
 
 	if (n_taken != h->ways[slot].n_taken) {
 		h->ways[slot].n_taken = n_taken;
 		h->ways[slot].n_sent = 0;
 	}
-	return counter_get(&cell[COUNTER_CLIENTS]) +
+	return shm_slot_sum(shm, theirs, COUNTER_CLIENTS) +
 	    HANDOVER_UNTAKEN * h->ways[slot].n_sent;
 }
 
@@ -346,8 +347,8 @@ handover_take(struct handover *h, struct handover_message *msg,
 		return;
 	}
 	if (!msg->is_new)
-		door_let_in(h->w->door);
-	else if (!door_admit(h->w->door)) {
+		door_let_in(svc);
+	else if (!door_admit(h->w->door, svc)) {
 		door_refuse(h->w->door, svc, fds[0]);
 		return;
 	}

@@ -229,11 +229,14 @@ static void
 issue_count(struct service *svc, const struct kvp_cmd *cmd)
 {
 	service_count(svc, COUNTER_REQUESTS, 1);
-	if (cmd->class == KVP_READ) {
-		service_count(svc, COUNTER_READS, 1);
+	service_count(svc, cmd->class == KVP_READ ? COUNTER_READS :
+	    COUNTER_WRITES, 1);
+	if (cmd->flags & KVP_CMD_FETCHES)
 		service_count(svc, COUNTER_KEYS_READ, MAX(cmd->n_keys, 1));
-	} else
-		service_count(svc, COUNTER_WRITES, 1);
+	else if (cmd->flags & KVP_CMD_STORES)
+		service_count(svc, COUNTER_STORES, 1);
+	else if (cmd->flags & KVP_CMD_TOUCHES)
+		service_count(svc, COUNTER_TOUCHES, MAX(cmd->n_keys, 1));
 	if (cmd->flags & KVP_CMD_TOO_LARGE)
 		service_count(svc, COUNTER_TOO_LARGE, 1);
 }

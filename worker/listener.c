@@ -97,7 +97,7 @@ listener_accept(struct listener *l)
 	}
 	if (handover_share(l->svc->w->handover, l->svc, fd))
 		return true;
-	if (door_admit(door))
+	if (door_admit(door, l->svc))
 		(void)client_new(l->svc, fd, false);
 	else
 		door_refuse(door, l->svc, fd);

@@ -12,22 +12,24 @@
 /* What may wait for a client at the very most, in client_buffers. */
 enum { REPLY_UNREAD_MAX = 64 };
 
-/* The counter of a reply of this class, to a read or to what writes. */
-static enum counter
-reply_counter(enum kvp_reply_class class, bool read)
+/* Count what R says to LEG's client.  That of many hosts is none for each. */
+static void
+reply_count_answer(struct service *svc, const struct leg *leg,
+    const struct kvp_reply *r)
 {
-	switch (class) {
-	case KVP_REPLY_HIT:
-		return read ? COUNTER_HITS : COUNTER_STORED;
-	case KVP_REPLY_MISS:
-		return read ? COUNTER_MISSES : COUNTER_NOT_STORED;
-	case KVP_REPLY_STORED:
-		return COUNTER_STORED;
-	case KVP_REPLY_NOT_STORED:
-		return COUNTER_NOT_STORED;
-	default:
-		return COUNTER_REPLY_ERRORS;
-	}
+	const struct kvp_cmd *cmd = &leg->req->cmd;
+	bool yes = r->class == KVP_REPLY_HIT || r->class == KVP_REPLY_STORED;
+
+	if (r->class == KVP_REPLY_ERROR)
+		service_count(svc, COUNTER_REPLY_ERRORS, 1);
+	else if (cmd->flags & KVP_CMD_FETCHES)
+		service_count(svc, yes ? COUNTER_HITS : COUNTER_MISSES, 1);
+	else if (cmd->flags & KVP_CMD_TOUCHES)
+		service_count(svc, yes ? COUNTER_TOUCH_HITS :
+		    COUNTER_TOUCH_MISSES, 1);
+	else if (cmd->class != KVP_EVERY)
+		service_count(svc, yes ? COUNTER_STORED : COUNTER_NOT_STORED,
+		    1);
 }
 
 /* B's host is out, and B has never been idle since, to be renewed: an answer to
@@ -54,9 +56,7 @@ reply_count(struct worker *w, struct backend *b,
 		service_count(b->svc, COUNTER_LATE_REPLIES, 1);
 	else if (leg->req->client != NULL &&
 	    !(leg->req->cmd.flags & KVP_CMD_TOO_LARGE))
-		service_count(b->svc, reply_counter(
-		    (enum kvp_reply_class)r->class,
-		    leg->req->cmd.class == KVP_READ), 1);
+		reply_count_answer(b->svc, leg, r);
 	if (r->flags & KVP_REPLY_FAILED) {
 		if (!leg->abandoned)
 			worker_host_failed(w, b->entry);

@@ -228,6 +228,10 @@ command_misses_number(const struct command *c, const struct kvp_reply *r)
 struct command *command_begin(struct kvp_request *req, enum kvp_class class,
 	    enum command_op op, uint16_t bits, enum client_kind dialect);
 
+/* The flag that says what memcached counts CMD as; a get that touches is a
+ * touch there. */
+uint16_t command_counts_as(const struct kvp_cmd *cmd);
+
 /* C asks for F too, behind what it asks for already. */
 static inline void
 command_ask(struct command *c, enum command_field f)

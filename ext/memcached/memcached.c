@@ -154,15 +154,9 @@ memcached_parse_person(const struct memcached *m, const uint8_t *p,
 }
 
 static ssize_t
-memcached_parse(void *ext, struct kvp_conn *client, const uint8_t *p,
+memcached_parse_wire(void *ext, struct kvp_conn *client, const uint8_t *p,
     size_t len, struct kvp_request *req)
 {
-	if (len == 0) {
-		req->need = 1;
-		return 0;
-	}
-	if (client->u[0] == WIRE_UNKNOWN)
-		client->u[0] = memcached_find_wire(ext, p[0]);
 	switch ((enum client_wire)client->u[0]) {
 	case WIRE_LINES:
 		return text_parse(ext, p, len, req);
@@ -173,6 +167,24 @@ memcached_parse(void *ext, struct kvp_conn *client, const uint8_t *p,
 	default:
 		return -1;
 	}
+}
+
+static ssize_t
+memcached_parse(void *ext, struct kvp_conn *client, const uint8_t *p,
+    size_t len, struct kvp_request *req)
+{
+	ssize_t n;
+
+	if (len == 0) {
+		req->need = 1;
+		return 0;
+	}
+	if (client->u[0] == WIRE_UNKNOWN)
+		client->u[0] = memcached_find_wire(ext, p[0]);
+	n = memcached_parse_wire(ext, client, p, len, req);
+	if (n > 0)
+		req->cmd.flags |= command_counts_as(&req->cmd);
+	return n;
 }
 
 /* Only lines have several keys: those that follow. */

@@ -19,14 +19,9 @@ def tables():
     counters, and of a host's, but for those that `stats` does not show."""
     with open(os.path.join(SOURCE, "shared", "counters_tbl.h")) as f:
         worker, host = f.read().split("#define COUNTERS_HOST")
-    with open(os.path.join(SOURCE, "shared", "counters.h")) as f:
-        first, last = re.findall(r"_INTERNAL HOST_(\w+)", f.read())
-    row = re.compile(r'^X\((\w+), "(\w+)", (\w+),', re.M)
-    host = row.findall(host)
-    ids = [r[0] for r in host]
-    del host[ids.index(first):ids.index(last) + 1]
-    return ({name: kind for _, name, kind in row.findall(worker)},
-            {name: kind for _, name, kind in host})
+    row = re.compile(r'^X\(\w+, "(\w+)", (\w+), (\w+),', re.M)
+    return tuple({name: kind for name, kind, of in row.findall(text)
+                  if of != "INTERNAL"} for text in (worker, host))
 
 
 def note(stats, is_of_hosts):
