@@ -17,10 +17,16 @@
 
 #define METRICS_CLIENTS_MAX	32	/* others wait in the kernel's queue */
 #define METRICS_CLIENT_MEMORY	16384	/* bytes; a request's head fits in */
-#define METRICS_ASK_MS		5000	/* a request must have come by then, */
-#define METRICS_HURRY_MS	500	/* by then where others may wait, */
-#define METRICS_TAKE_MS		30000	/* and its answer must be taken */
 #define METRICS_GO_MS		1000	/* until we go, answered or not */
+
+/* By when a request must have come, and its answer have been taken then. */
+struct metrics_patience {
+	uint64_t	 ask_ms, take_ms;
+};
+
+static const struct metrics_patience metrics_leisure = { 5000, 30000 };
+/* Where others may wait. */
+static const struct metrics_patience metrics_hurry = { 500, 2000 };
 
 struct metrics_client {
 	struct MHD_Connection *conn;	/* NULL: free */
@@ -279,7 +285,9 @@ metrics_on_connection(void *data, struct MHD_Connection *conn,
 static int
 metrics_close_late(struct metrics *m)
 {
-	const bool is_full = m->n_clients == METRICS_CLIENTS_MAX;
+	const struct metrics_patience *patience =
+	    m->n_clients == METRICS_CLIENTS_MAX ? &metrics_hurry :
+	    &metrics_leisure;
 	const uint64_t now = clock_ms();
 	uint64_t next = UINT64_MAX, most;
 
@@ -288,8 +296,8 @@ metrics_close_late(struct metrics *m)
 
 		if (client->conn == NULL)
 			continue;
-		most = client->is_answered ? METRICS_TAKE_MS :
-		    is_full ? METRICS_HURRY_MS : METRICS_ASK_MS;
+		most = client->is_answered ? patience->take_ms :
+		    patience->ask_ms;
 		if (now - client->since_ms >= most) {
 			/* The library sees it, and closes. */
 			shutdown(MHD_get_connection_info(client->conn,

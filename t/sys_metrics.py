@@ -2,6 +2,7 @@
 page, to a real Prometheus too."""
 
 import bisect
+import contextlib
 import http.client
 import json
 import os
@@ -37,11 +38,11 @@ def table(name):
     with open(os.path.join(SOURCE, "shared/counters_tbl.h")) as f:
         text = f.read().split("#define COUNTERS_%s(X)" % name)[1]
     text = text.split("\n\n")[0].replace("\\\n", " ")
-    found = re.findall(r'X\(\w+, "(\w+)", (\w+),\s*((?:"[^"]*"\s*)+)\)', text)
+    found = re.findall(r'X\(\w+, "(\w+)", (\w+), (\w+),\s*'
+                       r'((?:"[^"]*"\s*)+)\)', text)
     assert len(found) > 10
     return [(n, kind, "".join(re.findall('"([^"]*)"', words)))
-            for n, kind, words in found if not n.endswith("_us") and
-            n != "events_in_a_row"]
+            for n, kind, of, words in found if of != "INTERNAL"]
 
 
 def status(kv, *args):
@@ -165,6 +166,45 @@ def test_the_json_has_every_counter_and_stats_totals(servers):
             if name not in moving:
                 assert sum(w["counters"][name] for w in found["workers"]) == \
                     found["counters"][name], name
+
+
+def of_services(found):
+    return {s["service"]: s["counters"] for s in found["services"]}
+
+
+def test_the_json_has_each_service(servers):
+    """What is counted for it, under its name in the file; one that goes is
+    not there, and one that returns goes on."""
+    port, name = free_port(), 'a "name"\\'
+    more = {name: {"extension": "memcached.so", "hosts": "group",
+                   "port": port}}
+    with Kvproxy(servers, workers=2, more=more) as kv:
+        kv.wait_connected(*servers)
+        work(kv)
+        with Client(port) as c:
+            c.ask(b"get none\r\n" * 3, b"END\r\n" * 3)
+            found = of_services(status_json(kv))
+            assert list(found) == ["memcached", name]
+            stats = kv.stats("services")
+            for service, counters in found.items():
+                word = service.replace(" ", "\\x20") + ":"
+                assert [word + n for n in counters] == \
+                    [n for n in stats if n.startswith(word)]
+                for key, value in counters.items():
+                    assert value == stats[word + key] or \
+                        key.startswith("bytes_"), key
+            assert found[name]["requests"] == 3
+            assert found[name]["curr_connections"] == 1
+            assert found["memcached"]["requests"] == 80
+        kv.reload(more={name: None})
+        assert list(of_services(status_json(kv))) == ["memcached"]
+        assert status_json(kv)["counters"]["requests"] == 83
+        kv.reload(more=more)
+        with Client(port) as c:
+            c.ask(b"get none\r\n", b"END\r\n")
+        found = of_services(status_json(kv))
+        assert found[name]["requests"] == 4
+        assert found[name]["curr_connections"] == 0
 
 
 def test_the_json_has_the_latency_of_each_class_and_host(servers):
@@ -331,6 +371,57 @@ def test_the_page_has_every_counter_of_the_tables(kv, servers, accept):
                     backends["%s:%s" % (server.name, name)], name
 
 
+@pytest.mark.parametrize("accept", [None, OPENMETRICS])
+def test_the_page_has_each_service(kv, servers, accept):
+    """Its name spelled in one way, in the file's first one."""
+    port, name = free_port(), 'a "name"\\'
+    section = {"extension": "memcached.so", "hosts": "group", "port": port}
+    for spelled in (name, name.upper()):
+        kv.reload(more={name: None, spelled: section})
+        with Client(port) as c:
+            c.ask(b"get none\r\n", b"END\r\n")
+        kv.stats()
+        page = Page(kv.page, **({"Accept": accept} if accept else {}))
+        services, samples = kv.stats("services"), page.samples()
+        seen = set()
+        for counter, kind, text in table("WORKER"):
+            full = metric(counter, kind, "kvproxy_service_")
+            family = page.families().get(re.sub("_total$", "", full))
+            if "memcached:" + counter not in services:
+                assert family is None
+                continue
+            assert family.documentation == text
+            unit = 1000 if counter.endswith("_ms") else 1
+            for service in ("memcached", name):
+                assert samples[full, (("service", service),)] * unit == \
+                    services["%s:%s" % (service.replace(" ", "\\x20"),
+                                        counter)] or \
+                    counter.startswith("bytes_"), counter
+        for _, labels in samples:
+            seen.update(v for k, v in labels if k == "service")
+        assert seen == {"memcached", name}
+    assert samples["kvproxy_service_requests_total", (("service", name),)] == 2
+    kv.reload(more={name: None, name.upper(): None})
+    assert name not in Page(kv.page).text
+
+
+def test_names_that_differ_in_what_is_no_utf8_differ(kv):
+    with open(kv.ini, "rb") as f:
+        text = f.read()
+    with open(kv.ini, "wb") as f:
+        f.write(text)
+        for byte in (b"\xe9", b"\xe8"):
+            f.write(b"[s%s]\nextension=memcached.so\nhosts=group\nport=%d\n" %
+                    (byte, free_port()))
+    kv.reload()
+    names = ["memcached", "s\\xe9", "s\\xe8"]
+    assert [s["service"] for s in status_json(kv)["services"]] == names
+    samples = Page(kv.page).samples()
+    for name in names:
+        assert ("kvproxy_service_requests_total",
+                (("service", name),)) in samples
+
+
 def test_the_page_has_the_facts(kv, servers):
     kv.reload()
     kv.change(core={"log_level": "none"})
@@ -445,7 +536,7 @@ def test_a_host_whose_name_is_not_utf8(kv, servers):
     with open(kv.ini, "wb") as f:
         f.write(text + b'%s/\xe9.sock="9:50"\n' % kv.folder.encode())
     kv.reload()
-    wanted = kv.path("\ufffd.sock")
+    wanted = kv.path("\\xe9.sock")
     assert status_json(kv)["hosts"][2]["host"] == wanted
     assert ("kvproxy_host_up", (("host", wanted),)) in Page(kv.page).samples()
 
@@ -776,6 +867,28 @@ def test_slow_clients_of_the_page_hold_up_nobody(kv):
         for c in slow:
             c.close()
     assert kv.metrics_pids() and Page(kv.page).status == 200
+
+
+def test_who_does_not_read_a_large_page_holds_up_nobody_for_long(servers):
+    """As many as it takes at once; the page does not fit into the buffers."""
+    page = free_port()
+    with Kvproxy(servers, core={"metrics": page},
+                 service={"failover": "none"}) as kv, \
+            contextlib.ExitStack() as stack:
+        kv.reload(group=servers + [
+            kv.path("%04d-%s" % (i, "x" * 60)) for i in range(700)])
+        size = len(Page(page).body)
+        deaf = [stack.enter_context(Client(page, rcvbuf=2048))
+                for _ in range(32)]
+        for c in deaf:
+            c.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        for c in deaf:
+            c.recv_exactly(1)
+        begin = time.monotonic()
+        assert Page(page, "/healthz").status == 200
+        assert time.monotonic() - begin < 2 + SLACK
+        # Who had to go did not get it all.
+        assert min(len(c.eof()) for c in deaf) < size - 65536
 
 
 # A real Prometheus
