@@ -367,6 +367,7 @@ master_follow_metrics(struct master *m)
 {
 	const struct config *cfg = m->setup.cfg;
 	struct report_source source = {
+		.shm = m->shm,
 		.cfg = cfg,
 		.host_entry = m->host_entry,
 		.n_workers = m->n_workers,

@@ -19,7 +19,7 @@ json_put_string(FILE *out, const char *s)
 		else if (len > 0)
 			fwrite(s, 1, len, out);
 		else
-			fputs(UTF8_REPLACEMENT, out);
+			fprintf(out, "\\\\x%02x", (unsigned char)*s);
 		len = MAX(len, 1);
 	}
 	putc('"', out);

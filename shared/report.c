@@ -16,23 +16,6 @@ report_host_total(struct shm *shm, unsigned host, enum host_counter c)
 	    shm_host_sum(shm, host, c);
 }
 
-unsigned
-report_list_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX])
-{
-	unsigned n_listed = MIN(shm_facts(shm)->n_hosts, SHM_HOSTS_MAX);
-	bool is_seen[SHM_HOSTS_MAX] = { false };
-	unsigned host, n = 0;
-
-	for (unsigned i = 0; i < n_listed; i++) {
-		host = shm_nth_host(shm, i);
-		ASSERT(host < SHM_HOSTS_MAX);
-		if (!is_seen[host])
-			hosts[n++] = host;
-		is_seen[host] = true;
-	}
-	return n;
-}
-
 const char *
 report_worker_state(const struct shm_slot *slot)
 {
@@ -54,16 +37,16 @@ static void
 report_put_hosts(FILE *out, struct shm *shm, const char *what,
     uint64_t (*value)(struct shm *shm, unsigned host))
 {
-	unsigned i, n = shm_facts(shm)->n_hosts;
+	unsigned hosts[SHM_HOSTS_MAX];
+	unsigned i, n = shm_look_hosts(shm, hosts);
 	uint64_t sum = 0;
 
 	for (i = 0; i < n; i++)
-		sum += value(shm, shm_nth_host(shm, i));
+		sum += value(shm, hosts[i]);
 	fprintf(out, "%s [%" PRIu64 "]\n", what, sum);
 	for (i = 0; i < n; i++)
 		fprintf(out, "  - %s [%" PRIu64 "]\n",
-		    shm_host(shm, shm_nth_host(shm, i))->name,
-		    value(shm, shm_nth_host(shm, i)));
+		    shm_host(shm, hosts[i])->name, value(shm, hosts[i]));
 }
 
 static uint64_t
@@ -75,18 +58,16 @@ report_host_failed(struct shm *shm, unsigned host)
 static void
 report_put_offline(FILE *out, struct shm *shm)
 {
-	unsigned i, host, n = shm_facts(shm)->n_hosts, offline = 0;
+	unsigned hosts[SHM_HOSTS_MAX];
+	unsigned i, n = shm_look_hosts(shm, hosts), n_offline = 0;
 
 	for (i = 0; i < n; i++)
-		offline += shm_host_state(shm, shm_nth_host(shm, i)) !=
-		    SHM_HOST_UP;
-	fprintf(out, "All of offline hosts [%u] \n", offline);
-	for (i = 0; i < n; i++) {
-		host = shm_nth_host(shm, i);
-		if (shm_host_state(shm, host) != SHM_HOST_UP)
-			fprintf(out, "  - %s [offline]\n",
-			    shm_host(shm, host)->name);
-	}
+		if (shm_host_state(shm, hosts[i]) != SHM_HOST_UP)
+			hosts[n_offline++] = hosts[i];
+	fprintf(out, "All of offline hosts [%u] \n", n_offline);
+	for (i = 0; i < n_offline; i++)
+		fprintf(out, "  - %s [offline]\n",
+		    shm_host(shm, hosts[i])->name);
 }
 
 void
@@ -179,7 +160,7 @@ static void
 report_put_states(FILE *out, struct shm *shm, uint64_t now_ms)
 {
 	unsigned hosts[SHM_HOSTS_MAX];
-	const unsigned n = report_list_hosts(shm, hosts);
+	const unsigned n = shm_look_hosts(shm, hosts);
 	const struct shm_host *host;
 
 	fputs("Hosts\n", out);

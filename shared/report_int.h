@@ -12,10 +12,6 @@
 uint64_t report_host_total(struct shm *shm, unsigned host,
 	    enum host_counter c);
 
-/* The entries of the hosts in use, in the order of the file, each once however
- * a reload is just writing them; how many. */
-unsigned report_list_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX]);
-
 /* What the worker of SLOT is doing, a word. */
 const char *report_worker_state(const struct shm_slot *slot);
 

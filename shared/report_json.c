@@ -147,9 +147,9 @@ report_json(FILE *out, struct shm *shm)
 {
 	const uint64_t now_ms = clock_ms();
 	const unsigned n_slots = shm_n_slots(shm);
-	const unsigned n_services = shm_facts(shm)->n_services;
-	unsigned hosts[SHM_HOSTS_MAX];
-	const unsigned n_hosts = report_list_hosts(shm, hosts);
+	unsigned services[SHM_SERVICES_MAX], hosts[SHM_HOSTS_MAX];
+	const unsigned n_services = shm_look_services(shm, services);
+	const unsigned n_hosts = shm_look_hosts(shm, hosts);
 	struct json j = { .out = out };
 
 	json_open(&j, NULL, '{');
@@ -158,7 +158,7 @@ report_json(FILE *out, struct shm *shm)
 	report_json_latencies(&j, shm);
 	json_open(&j, "services", '[');
 	for (unsigned i = 0; i < n_services; i++)
-		report_json_service(&j, shm, shm_nth_service(shm, i));
+		report_json_service(&j, shm, services[i]);
 	json_close(&j, ']');
 	json_open(&j, "workers", '[');
 	for (unsigned i = 0; i < n_slots; i++)

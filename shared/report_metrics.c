@@ -36,8 +36,8 @@ struct metrics_page {
 	bool		 is_openmetrics;
 	char		 name[METRICS_NAME_MAX]; /* the samples of the family
 						  * that is being written */
-	unsigned	 n_hosts;
-	unsigned	 hosts[SHM_HOSTS_MAX];
+	unsigned	 n_hosts, n_services;
+	unsigned	 hosts[SHM_HOSTS_MAX], services[SHM_SERVICES_MAX];
 };
 
 /*
@@ -80,7 +80,7 @@ metrics_put_value(FILE *out, const char *s)
 		else if (len > 0)
 			fwrite(s, 1, len, out);
 		else
-			fputs(UTF8_REPLACEMENT, out);
+			fprintf(out, "\\\\x%02x", (unsigned char)*s);
 	}
 	putc('"', out);
 }
@@ -166,19 +166,15 @@ metrics_put_totals(struct metrics_page *p)
 static void
 metrics_put_services(struct metrics_page *p)
 {
-	const unsigned n = shm_facts(p->shm)->n_services;
-
 	for (int c = 0; c < COUNTER_N; c++) {
 		if (!counters_is_of_service((enum counter)c))
 			continue;
 		metrics_begin_counter(p, "service_", &counters_worker[c]);
-		for (unsigned i = 0; i < n; i++) {
-			unsigned s = shm_nth_service(p->shm, i);
-
+		for (unsigned i = 0; i < p->n_services; i++)
 			metrics_put_counter(p, "service",
-			    shm_service(p->shm, s)->name, &counters_worker[c],
-			    shm_service_sum(p->shm, s, (enum counter)c));
-		}
+			    shm_service(p->shm, p->services[i])->name,
+			    &counters_worker[c], shm_service_sum(p->shm,
+			    p->services[i], (enum counter)c));
 	}
 }
 
@@ -393,7 +389,8 @@ report_metrics(FILE *out, struct shm *shm, const struct report_setup *setup,
 		.is_openmetrics = is_openmetrics,
 	};
 
-	p.n_hosts = report_list_hosts(shm, p.hosts);
+	p.n_hosts = shm_look_hosts(shm, p.hosts);
+	p.n_services = shm_look_services(shm, p.services);
 	metrics_put_instance(&p);
 	metrics_put_totals(&p);
 	metrics_put_services(&p);

@@ -13,6 +13,7 @@
 
 /* What the segment does not say, as the master has it. */
 struct report_source {
+	struct shm	*shm;		/* its names are those of the page */
 	const struct config *cfg;
 	const unsigned	*host_entry;	/* of its addrs, in the segment */
 	unsigned	 n_workers;	/* that there should be */

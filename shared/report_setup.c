@@ -17,10 +17,15 @@ report_write_group(FILE *out, const struct report_source *from,
     const struct config_service *service, const char *role,
     const struct config_group *group)
 {
+	const unsigned n = shm_facts(from->shm)->n_service_entries;
+	unsigned entry;
+
 	if (group == NULL)
 		return;
-	fprintf(out, "%s" REPORT_PART "%s" REPORT_PART "%s", service->name,
-	    role, group->name);
+	entry = shm_find_service(from->shm, service->name, n);
+	ASSERT(entry < n);
+	fprintf(out, "%s" REPORT_PART "%s" REPORT_PART "%s",
+	    shm_service(from->shm, entry)->name, role, group->name);
 	for (size_t i = 0; i < group->n_hosts; i++)
 		if (group->hosts[i].weight > 0)
 			fprintf(out, REPORT_PART "%u",

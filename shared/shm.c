@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define SHM_MAGIC	UINT64_C(0x6b767072786f7931)
-#define SHM_VERSION	6
+#define SHM_VERSION	7
 #define SHM_PAGE	4096
 #define SHM_PAGES(n)	(((n) + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE)
 #define SHM_NAME_MAX	32
@@ -473,13 +473,6 @@ shm_list_host(struct shm *shm, unsigned n, unsigned entry)
 	    memory_order_relaxed);
 }
 
-unsigned
-shm_nth_host(struct shm *shm, unsigned n)
-{
-	return atomic_load_explicit(&shm_host(shm, n)->listed,
-	    memory_order_relaxed);
-}
-
 struct shm_service *
 shm_service(struct shm *shm, unsigned i)
 {
@@ -492,13 +485,6 @@ shm_list_service(struct shm *shm, unsigned n, unsigned entry)
 {
 	ASSERT(entry < SHM_SERVICES_MAX);
 	atomic_store_explicit(&shm_service(shm, n)->listed, entry,
-	    memory_order_relaxed);
-}
-
-unsigned
-shm_nth_service(struct shm *shm, unsigned n)
-{
-	return atomic_load_explicit(&shm_service(shm, n)->listed,
 	    memory_order_relaxed);
 }
 

@@ -98,11 +98,19 @@ struct shm_base_host {
 	counter_cell	 ejections, returns;
 };
 
+/* Of one worker. */
+struct shm_base_worker {
+	counter_cell	 counter[COUNTER_N];
+	counter_cell	 n_slow;
+};
+
 /* What is taken off what `stats` shows, since somebody has said reset. */
 struct shm_base {
 	_Atomic uint64_t at_us;		/* monotonic; 0: never */
 	_Atomic uint32_t n_hosts;	/* entries below; no others are here */
 	counter_cell	 counter[COUNTER_N];
+	counter_cell	 service[SHM_SERVICES_MAX][COUNTER_N];
+	struct shm_base_worker worker[SHM_WORKERS_MAX];
 	struct hist	 latency[SHM_LATENCY_N];
 	struct shm_base_host host[SHM_HOSTS_MAX];
 	struct hist	 host_latency[SHM_HOSTS_MAX];
@@ -141,7 +149,7 @@ struct shm_facts {
 	uint64_t	 started_ms;	/* monotonic */
 	uint64_t	 started_unix_ms;	/* the same by the clock */
 	_Atomic uint32_t recv_timeout_ms;
-	_Atomic uint32_t n_hosts;	/* in use: see shm_list_host */
+	_Atomic uint32_t n_hosts;	/* in use: see shm_look_hosts */
 	_Atomic uint32_t n_entries;	/* of the hosts table, ever used */
 	_Atomic uint32_t n_services;	/* likewise in use, and ever used */
 	_Atomic uint32_t n_service_entries;
@@ -188,13 +196,11 @@ void	 shm_set_ready(struct shm *shm);
 
 struct shm_facts *shm_facts(struct shm *shm);
 struct shm_host *shm_host(struct shm *shm, unsigned i);
-/* The hosts in use, in the order of the file: facts.n_hosts of them. */
-void	 shm_list_host(struct shm *shm, unsigned n, unsigned entry);
-unsigned shm_nth_host(struct shm *shm, unsigned n);
-/* The same for services. */
 struct shm_service *shm_service(struct shm *shm, unsigned i);
+/* The Nth host in use, in the order of the file, is ENTRY; facts.n_hosts says
+ * how many there are.  The same for services. */
+void	 shm_list_host(struct shm *shm, unsigned n, unsigned entry);
 void	 shm_list_service(struct shm *shm, unsigned n, unsigned entry);
-unsigned shm_nth_service(struct shm *shm, unsigned n);
 /* Which of the first N entries is that of the service NAME, in any case; N:
  * none. */
 unsigned shm_find_service(struct shm *shm, const char *name, unsigned n);
@@ -215,8 +221,14 @@ enum shm_host_state shm_host_state(struct shm *shm, unsigned host);
 void	 shm_zero_gauges(struct shm_slot *slot, unsigned n_hosts);
 
 /*
- * What the slots come to (shm_read.c).
+ * What readers want to know (shm_read.c).
  */
+
+/* The entries of what is in use, in the order of the file, each once however a
+ * reload is just writing them; how many. */
+unsigned shm_look_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX]);
+unsigned shm_look_services(struct shm *shm,
+	    unsigned services[SHM_SERVICES_MAX]);
 
 /* The sum of a counter over all slots; of an age the largest. */
 uint64_t shm_sum(struct shm *shm, enum counter c);
@@ -245,9 +257,10 @@ const struct shm_base *shm_base(struct shm *shm);
 /* A worker's: V, of which key has V->key_len bytes or SHM_SLOW_KEY, is
  * SLOT's newest slow request. */
 void	 shm_add_slow(struct shm_slot *slot, const struct shm_slow_view *v);
-/* The newest ones of all slots to VIEWS (SHM_SLOW_N), newest first; how
- * many. */
-unsigned shm_look_slow(struct shm *shm, struct shm_slow_view *views);
+/* The newest ones of all slots since BASE (NULL: the start) to VIEWS
+ * (SHM_SLOW_N), newest first; how many. */
+unsigned shm_look_slow(struct shm *shm, const struct shm_base *base,
+	    struct shm_slow_view *views);
 /* Legs to HOST failed in a row: those of workers whose last failure is no
  * older than the last good reply in any of them. */
 uint64_t shm_host_continuous(struct shm *shm, unsigned host);

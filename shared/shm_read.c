@@ -1,11 +1,61 @@
 /*
- * shm_read.c: what the slots' cells come to, added up.
+ * shm_read.c: what is there, and what the slots' cells come to, added up.
  *
  * Each cell has one writer and is read whole; nothing here waits for anybody.
  */
 #include "shared/shm.h"
 
 #include <string.h>
+
+/*
+ * Lists.
+ */
+
+static unsigned
+shm_nth_host(struct shm *shm, unsigned n)
+{
+	return atomic_load_explicit(&shm_host(shm, n)->listed,
+	    memory_order_relaxed);
+}
+
+static unsigned
+shm_nth_service(struct shm *shm, unsigned n)
+{
+	return atomic_load_explicit(&shm_service(shm, n)->listed,
+	    memory_order_relaxed);
+}
+
+/* To ENTRIES, each once, what is NTH of N; how many. */
+static unsigned
+shm_look_list(struct shm *shm, unsigned n, unsigned (*nth)(struct shm *shm,
+    unsigned n), unsigned *entries)
+{
+	bool is_seen[SHM_HOSTS_MAX] = { false };
+	unsigned entry, n_entries = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		entry = nth(shm, i);
+		ASSERT(entry < SHM_HOSTS_MAX);
+		if (!is_seen[entry])
+			entries[n_entries++] = entry;
+		is_seen[entry] = true;
+	}
+	return n_entries;
+}
+
+unsigned
+shm_look_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX])
+{
+	return shm_look_list(shm, MIN(shm_facts(shm)->n_hosts, SHM_HOSTS_MAX),
+	    shm_nth_host, hosts);
+}
+
+unsigned
+shm_look_services(struct shm *shm, unsigned services[SHM_SERVICES_MAX])
+{
+	return shm_look_list(shm, MIN(shm_facts(shm)->n_services,
+	    SHM_SERVICES_MAX), shm_nth_service, services);
+}
 
 /*
  * Sums.
@@ -176,17 +226,35 @@ shm_set_base_host(struct shm_base_host *base, struct shm *shm, unsigned host)
 	    counter_get(&shm_host(shm, host)->returns));
 }
 
+static void
+shm_set_base_worker(struct shm_base_worker *base, struct shm *shm,
+    const struct shm_slot *slot)
+{
+	for (unsigned c = 0; c < COUNTER_N; c++)
+		counter_set(&base->counter[c],
+		    shm_slot_sum(shm, slot, (enum counter)c));
+	counter_set(&base->n_slow, slot->n_slow);
+}
+
 bool
 shm_reset(struct shm *shm, unsigned slot, uint64_t now_us)
 {
 	struct shm_base *base = &shm_slot(shm, slot)->base;
-	unsigned n_hosts = shm_facts(shm)->n_entries;
+	const unsigned n_hosts = shm_facts(shm)->n_entries;
+	const unsigned n_services = shm_facts(shm)->n_service_entries;
+	const unsigned n_slots = shm_n_slots(shm);
 	struct hist_view view;
 
 	if (!shm_reserve_base(shm, slot, n_hosts))
 		return false;
-	for (unsigned c = 0; c < COUNTER_N; c++)
+	for (unsigned c = 0; c < COUNTER_N; c++) {
 		counter_set(&base->counter[c], shm_sum(shm, (enum counter)c));
+		for (unsigned i = 0; i < n_services; i++)
+			counter_set(&base->service[i][c],
+			    shm_service_sum(shm, i, (enum counter)c));
+	}
+	for (unsigned i = 0; i < n_slots; i++)
+		shm_set_base_worker(&base->worker[i], shm, shm_slot(shm, i));
 	for (unsigned i = 0; i < SHM_LATENCY_N; i++) {
 		shm_look_latency(shm, (enum shm_latency)i, &view);
 		shm_set_hist(&base->latency[i], &view);
@@ -271,26 +339,43 @@ shm_read_slow(struct shm_slow *s, struct shm_slow_view *v)
 	    v->host < SHM_HOSTS_MAX && v->what < SHM_LATENCY_N;
 }
 
-unsigned
-shm_look_slow(struct shm *shm, struct shm_slow_view *views)
+/* V among the N that VIEWS has, newest first; how many it has then. */
+static unsigned
+shm_sort_slow(struct shm_slow_view *views, unsigned n,
+    const struct shm_slow_view *v)
 {
-	unsigned n = shm_n_slots(shm), n_views = 0, at;
+	unsigned at = n;
+
+	for (; at > 0 && views[at - 1].at_ms < v->at_ms; at--)
+		if (at < SHM_SLOW_N)
+			views[at] = views[at - 1];
+	if (at < SHM_SLOW_N)
+		views[at] = *v;
+	return MIN(n + 1, SHM_SLOW_N);
+}
+
+unsigned
+shm_look_slow(struct shm *shm, const struct shm_base *base,
+    struct shm_slow_view *views)
+{
+	const unsigned n_slots = shm_n_slots(shm);
 	struct shm_slow_view v;
 	struct shm_slot *slot;
+	uint64_t n_slow, least;
+	unsigned n = 0;
 
-	/* Each slot's from its newest on: many end in one millisecond. */
-	for (unsigned i = 0; i < n * SHM_SLOW_N; i++) {
-		slot = shm_slot(shm, i / SHM_SLOW_N);
-		if (!shm_read_slow(&slot->slow[(slot->n_slow - 1 -
-		    i % SHM_SLOW_N) % SHM_SLOW_N], &v))
-			continue;
-		for (at = n_views; at > 0 && views[at - 1].at_ms < v.at_ms;
-		    at--)
-			if (at < SHM_SLOW_N)
-				views[at] = views[at - 1];
-		if (at < SHM_SLOW_N)
-			views[at] = v;
-		n_views = MIN(n_views + 1, SHM_SLOW_N);
+	for (unsigned i = 0; i < n_slots; i++) {
+		slot = shm_slot(shm, i);
+		n_slow = slot->n_slow;
+		least = n_slow - MIN(n_slow, SHM_SLOW_N);
+		if (base != NULL)
+			least = MAX(least, counter_get(
+			    &base->worker[i].n_slow));
+		/* From its newest on: many end in one millisecond. */
+		while (n_slow-- > least)
+			if (shm_read_slow(&slot->slow[n_slow % SHM_SLOW_N],
+			    &v))
+				n = shm_sort_slow(views, n, &v);
 	}
-	return n_views;
+	return n;
 }

@@ -1,12 +1,11 @@
 /*
- * utf8.h: is this UTF-8?  For texts of others, in formats that take no other.
+ * utf8.h: is this UTF-8?  For texts of others, in formats that take no other;
+ * there we write \xNN for a byte that is none.
  */
 #ifndef SHARED_UTF8_H
 #define SHARED_UTF8_H
 
 #include "shared/base.h"
-
-#define UTF8_REPLACEMENT "\xef\xbf\xbd"	/* in the place of a wrong byte */
 
 /* The length of the character at S, which ends in a NUL; 0: there is none:
  * the end, a byte that cannot stand there, a character that is written too

@@ -1039,6 +1039,33 @@ def test_services_that_go_leave_no_age_of_their_copies(memcached):
         wait_for(lambda: kv.stat("copies_lag_ms") == 0)
 
 
+def test_the_age_is_that_of_the_oldest_copy_of_all_of_one_name(memcached):
+    """A service that returns while copies of the old one wait."""
+    port = free_port()
+    other = {"extension": "memcached.so", "hosts": "group",
+             "hosts_backup": "backups", "port": port}
+    with Memcached() as backup, Kvproxy([memcached], backup=[backup],
+                                        more={"other": other}) as kv:
+        kv.wait_connected(memcached, backup)
+        backup.freeze()
+        with Client(port) as c:
+            c.ask(b"set k 0 0 1\r\n1\r\n", b"STORED\r\n")
+        for number, section in enumerate((None, other), 1):
+            kv.change(more={"other": section})
+            kv.hup()
+            wait_for(lambda: kv.stat("reloads") == number and
+                     kv.slots()[0]["reloads"] == number)
+        with Client(port) as c:
+            c.ask(b"set l 0 0 1\r\n1\r\n", b"STORED\r\n")
+        ages = []
+        while not ages or ages[-1] < 1500:
+            ages.append(kv.stats("services")["other:copies_lag_ms"])
+        assert ages == sorted(ages) and kv.stat("copies_queued") == 2
+        backup.thaw()
+        kv.wait_reloaded(2)
+        wait_for(lambda: kv.stat("copies_lag_ms") == 0)
+
+
 def test_an_address_moves_from_one_service_to_another(two):
     """Who was there stays with the one that was called."""
     a, b = free_port(), free_port()

@@ -554,6 +554,36 @@ check_slow(const struct shm_slow_view *v, uint64_t at_ms)
 		assert_int_equal(v->key[i], 'a' + (int)(at_ms % 26));
 }
 
+/* However a reload is just writing the list. */
+static void
+shm_lists_each_entry_once(void **state)
+{
+	struct shm *shm = make_ready();
+	unsigned hosts[SHM_HOSTS_MAX], services[SHM_SERVICES_MAX];
+
+	(void)state;
+	shm_facts(shm)->n_hosts = shm_facts(shm)->n_services = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		shm_list_host(shm, i, 5);
+		shm_list_service(shm, i, 63);
+	}
+	assert_int_equal(shm_look_hosts(shm, hosts), 1);
+	assert_int_equal(hosts[0], 5);
+	assert_int_equal(shm_look_services(shm, services), 1);
+	assert_int_equal(services[0], 63);
+	shm_list_host(shm, 1, 3);
+	shm_list_service(shm, 1, 0);
+	assert_int_equal(shm_look_hosts(shm, hosts), 2);
+	assert_int_equal(hosts[1], 3);
+	assert_int_equal(shm_look_services(shm, services), 2);
+	assert_int_equal(services[1], 0);
+	/* And its length, too. */
+	shm_facts(shm)->n_hosts = shm_facts(shm)->n_services = 1;
+	assert_int_equal(shm_look_hosts(shm, hosts), 1);
+	assert_int_equal(shm_look_services(shm, services), 1);
+	shm_close(&shm);
+}
+
 static void
 shm_slow_remembers_the_newest(void **state)
 {
@@ -561,12 +591,12 @@ shm_slow_remembers_the_newest(void **state)
 	struct shm_slow_view views[SHM_SLOW_N];
 
 	(void)state;
-	assert_int_equal(shm_look_slow(shm, views), 0);
+	assert_int_equal(shm_look_slow(shm, NULL, views), 0);
 	for (unsigned n = 1; n <= SHM_SLOW_N * 3; n++) {
 		unsigned want = MIN(n, SHM_SLOW_N);
 
 		add_slow(shm, 0, 1000 + n);
-		assert_int_equal(shm_look_slow(shm, views), want);
+		assert_int_equal(shm_look_slow(shm, NULL, views), want);
 		for (unsigned i = 0; i < want; i++)
 			check_slow(&views[i], 1000 + n - i);
 	}
@@ -586,7 +616,7 @@ shm_slow_merges_slots_by_time(void **state)
 	for (unsigned t = 91; t <= 100; t++)
 		add_slow(shm, 1, t);
 	/* Of slot 1's 70 the last 64 are kept, from 10 on. */
-	assert_int_equal(shm_look_slow(shm, views), SHM_SLOW_N);
+	assert_int_equal(shm_look_slow(shm, NULL, views), SHM_SLOW_N);
 	for (unsigned i = 0; i < SHM_SLOW_N; i++)
 		check_slow(&views[i], 100 - i);
 	shm_close(&shm);
@@ -604,7 +634,7 @@ shm_slow_keeps_the_order_within_a_millisecond(void **state)
 		v.total_us = i;
 		shm_add_slow(shm_slot(shm, 1), &v);
 	}
-	assert_int_equal(shm_look_slow(shm, views), SHM_SLOW_N);
+	assert_int_equal(shm_look_slow(shm, NULL, views), SHM_SLOW_N);
 	for (unsigned i = 0; i < SHM_SLOW_N; i++)
 		assert_int_equal(views[i].total_us, SHM_SLOW_N + 9 - i);
 	shm_close(&shm);
@@ -623,14 +653,14 @@ shm_slow_leaves_out_what_is_half_written(void **state)
 		add_slow(shm, 1, t);
 	slow[1].seq |= 1;
 	slow[4].seq |= 1;
-	assert_int_equal(shm_look_slow(shm, views), 3);
+	assert_int_equal(shm_look_slow(shm, NULL, views), 3);
 	check_slow(&views[0], 4);
 	check_slow(&views[1], 3);
 	check_slow(&views[2], 1);
 	/* The next worker there goes on, and comes around to it. */
 	for (unsigned t = 6; t <= 5 + SHM_SLOW_N; t++)
 		add_slow(shm, 1, t);
-	assert_int_equal(shm_look_slow(shm, views), SHM_SLOW_N);
+	assert_int_equal(shm_look_slow(shm, NULL, views), SHM_SLOW_N);
 	for (unsigned i = 0; i < SHM_SLOW_N; i++)
 		check_slow(&views[i], 5 + SHM_SLOW_N - i);
 	shm_close(&shm);
@@ -650,7 +680,7 @@ shm_slow_goes_on_where_its_worker_died(void **state)
 	shm_slot(shm, 0)->slow[1].seq |= 1;
 	shm_slot(shm, 0)->n_slow = 1;
 	add_slow(shm, 0, 3);
-	assert_int_equal(shm_look_slow(shm, views), 2);
+	assert_int_equal(shm_look_slow(shm, NULL, views), 2);
 	check_slow(&views[0], 3);
 	check_slow(&views[1], 1);
 	assert_int_equal(shm_slot(shm, 0)->slow[1].seq % 2, 0);
@@ -669,7 +699,7 @@ shm_slow_gives_no_number_out_of_bounds(void **state)
 	add_slow(shm, 0, 2);
 	shm_slot(shm, 0)->slow[0].host = SHM_HOSTS_MAX;
 	shm_slot(shm, 0)->slow[1].what = SHM_LATENCY_N;
-	assert_int_equal(shm_look_slow(shm, views), 0);
+	assert_int_equal(shm_look_slow(shm, NULL, views), 0);
 	shm_close(&shm);
 }
 
@@ -681,20 +711,33 @@ static void
 shm_base_is_what_was_counted_at_the_newest_reset(void **state)
 {
 	struct shm *shm = make_ready();
+	struct shm_slow_view views[SHM_SLOW_N];
 	const struct shm_base *base;
 
 	(void)state;
 	shm_facts(shm)->n_entries = 4;
+	shm_facts(shm)->n_service_entries = 2;
 	assert_null(shm_base(shm));
 	counter_set(&shm_slot(shm, 0)->counter[0][COUNTER_REQUESTS], 3);
-	counter_set(&shm_slot(shm, 1)->counter[0][COUNTER_REQUESTS], 4);
+	counter_set(&shm_slot(shm, 1)->counter[2][COUNTER_REQUESTS], 4);
 	counter_set(&shm_slot(shm, 0)->host[3][HOST_FAILED], 5);
+	add_slow(shm, 1, 1);
+	add_slow(shm, 1, 2);
 	hist_add(&shm_slot(shm, 1)->latency[SHM_LATENCY_READ], 10);
 	hist_add(&shm_slot(shm, 1)->host_latency[3], 20);
 	assert_true(shm_reset(shm, 1, 1000));
 	base = shm_base(shm);
 	assert_ptr_equal(base, &shm_slot(shm, 1)->base);
 	assert_int_equal(counter_get(&base->counter[COUNTER_REQUESTS]), 7);
+	assert_int_equal(counter_get(&base->service[1][COUNTER_REQUESTS]), 4);
+	assert_int_equal(counter_get(&base->worker[0].counter[
+	    COUNTER_REQUESTS]), 3);
+	assert_int_equal(shm_look_slow(shm, base, views), 0);
+	add_slow(shm, 0, 1);
+	add_slow(shm, 1, 3);
+	assert_int_equal(shm_look_slow(shm, base, views), 2);
+	check_slow(&views[0], 3);
+	assert_int_equal(shm_look_slow(shm, NULL, views), 4);
 	assert_int_equal(base->n_hosts, 4);
 	assert_int_equal(counter_get(&base->host[3].counter[HOST_FAILED]), 5);
 	assert_int_equal(counter_get(&base->latency[SHM_LATENCY_READ].n[10]),
@@ -728,10 +771,11 @@ shm_base_takes_no_more_pages_than_it_has_hosts(void **state)
 	assert_int_equal(stat(path, &before), 0);
 	assert_true(shm_reset(shm, 0, 1));
 	assert_int_equal(stat(path, &after), 0);
-	/* Its counters and histograms, those of two hosts, and what pages are
+	/* What stands before the hosts, two of these, and what pages are
 	 * begun. */
 	assert_in_range((after.st_blocks - before.st_blocks) * 512,
-	    1, (SHM_LATENCY_N + 2) * sizeof(struct hist) + 8 * 4096);
+	    1, offsetof(struct shm_base, host) + 2 * sizeof(struct hist) +
+	    8 * 4096);
 	assert_int_equal(shm_base(shm)->n_hosts, 2);
 	/* Entries that came later begin at 0: the next reset has them. */
 	assert_true(shm_reserve(shm, 0, SHM_HOSTS_MAX));
@@ -884,6 +928,7 @@ main(void)
 		SHM_TEST(shm_refuses_roots_segment_as_another_user),
 		SHM_TEST(shm_refuses_what_is_not_a_file),
 		SHM_TEST(shm_says_why_it_cannot_look),
+		SHM_TEST(shm_lists_each_entry_once),
 		SHM_TEST(shm_zero_gauges_keeps_totals),
 		SHM_TEST(shm_host_continuous_ends_with_a_good_reply_anywhere),
 		SHM_TEST(shm_slow_remembers_the_newest),

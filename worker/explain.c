@@ -56,13 +56,13 @@ explain_is_running(struct shm *shm)
 static const struct shm_host *
 explain_find_host(struct shm *shm, const struct config_addr *addr)
 {
-	unsigned n = MIN(shm_facts(shm)->n_hosts, SHM_HOSTS_MAX);
+	unsigned hosts[SHM_HOSTS_MAX], n = shm_look_hosts(shm, hosts);
 	char wanted[HOSTS_NORMAL_MAX], normal[HOSTS_NORMAL_MAX];
 	struct shm_host *host;
 
 	hosts_normalize(addr->name, wanted);
 	for (unsigned i = 0; i < n; i++) {
-		host = shm_host(shm, shm_nth_host(shm, i));
+		host = shm_host(shm, hosts[i]);
 		hosts_normalize(host->name, normal);
 		if (host->in_use && strcmp(normal, wanted) == 0)
 			return host;

@@ -20,6 +20,7 @@ struct replica {
 	ev_timer	 timer;
 	uint64_t	 n, n_max;	/* copies queued, here or at backends */
 	uint64_t	 bytes, bytes_max;
+	uint64_t	 lag_ms;	/* of the oldest, as last looked at */
 	struct kvp_slice sync_str;
 };
 
@@ -40,6 +41,22 @@ replica_set_gauge(struct replica *r, int64_t n, int64_t bytes)
 	r->bytes += (uint64_t)bytes;
 	counter_add(&r->svc->cells[COUNTER_COPIES_QUEUED],
 	    (uint64_t)n);
+}
+
+/* One that leaves and one of its name that has come since share a cell. */
+static void
+replica_set_lag(struct replica *r, uint64_t ms)
+{
+	const struct worker *w = r->svc->w;
+	const struct service *other;
+
+	r->lag_ms = ms;
+	for (size_t i = 0; i < w->n_services; i++) {
+		other = w->services[i];
+		if (other->cells == r->svc->cells && other->replica != NULL)
+			ms = MAX(ms, other->replica->lag_ms);
+	}
+	counter_set(&r->svc->cells[COUNTER_COPIES_LAG_MS], ms);
 }
 
 static struct replica *
@@ -283,8 +300,7 @@ replica_on_timer(struct ev_loop *loop, ev_timer *timer, int revents)
 			lag = replica_look_after(r, b);
 			most = MAX(most, lag);
 		}
-	counter_set(&r->svc->cells[COUNTER_COPIES_LAG_MS],
-	    most / 1000);
+	replica_set_lag(r, most / 1000);
 	if (r->n == 0)
 		ev_timer_stop(loop, &r->timer);
 }
@@ -449,7 +465,7 @@ replica_free(struct replica **replica)
 		    r->svc->w->birth->slot, (unsigned long long)r->n);
 	service_count(r->svc, COUNTER_COPIES_LOST, r->n);
 	replica_set_gauge(r, -(int64_t)r->n, -(int64_t)r->bytes);
-	counter_set(&r->svc->cells[COUNTER_COPIES_LAG_MS], 0);
+	replica_set_lag(r, 0);
 	ev_timer_stop(r->svc->w->loop, &r->timer);
 	for (i = 0; i < pool_n_hosts(r->svc->pool); i++) {
 		b = pool_backend(r->svc->pool, i, 0);

@@ -11,7 +11,11 @@
 #include "worker/answer.h"
 #include "worker/client.h"
 
-enum { STATUS_NAME_MAX = SHM_HOST_NAME + 64, STATUS_VALUE_MAX = 960 };
+enum {
+	STATUS_NAME_MAX = SHM_HOST_NAME + 64,
+	STATUS_WORD_MAX = 4 * STATUS_NAME_MAX,
+	STATUS_VALUE_MAX = 960
+};
 
 void
 status_answer_block(struct request *req)
@@ -37,13 +41,29 @@ status_answer_block(struct request *req)
  * Statistics.
  */
 
+/* NAME as one word, for its value stands behind it: a blank in the name of a
+ * service or host is written as \x20. */
+static const char *
+status_word(char dst[STATUS_WORD_MAX], const char *name)
+{
+	char *p = dst;
+
+	for (; *name != '\0'; name++)
+		if ((unsigned char)*name <= ' ' || *name == 0x7f)
+			p += sprintf(p, "\\x%02x", (unsigned)*name);
+		else
+			*p++ = *name;
+	*p = '\0';
+	return dst;
+}
+
 static void status_stat(struct request *req, const char *name, const char *fmt,
     ...) PRINTF_LIKE(3, 4);
 
 static void
 status_stat(struct request *req, const char *name, const char *fmt, ...)
 {
-	char value[STATUS_VALUE_MAX];
+	char word[STATUS_WORD_MAX], value[STATUS_VALUE_MAX];
 	va_list ap;
 	int n;
 
@@ -51,7 +71,7 @@ status_stat(struct request *req, const char *name, const char *fmt, ...)
 	n = vsnprintf(value, sizeof(value), fmt, ap);
 	va_end(ap);
 	if (n >= 0)
-		answer_admin(req, name, value,
+		answer_admin(req, status_word(word, name), value,
 		    MIN((size_t)n, sizeof(value) - 1));
 }
 
@@ -120,32 +140,35 @@ status_stats_totals(struct request *req, struct worker *w)
 	status_stat(req, "cmd_get", "%" PRIu64,
 	    status_total(shm, COUNTER_KEYS_READ));
 	status_stat(req, "cmd_set", "%" PRIu64,
-	    status_total(shm, COUNTER_WRITES));
+	    status_total(shm, COUNTER_STORES));
 	for (c = 0; c < COUNTER_N; c++)
 		status_stat(req, counters_worker[c].name, "%" PRIu64,
 		    status_total(shm, (enum counter)c));
 }
 
-/* Of each service, but for what is counted for all together.  (A reset is of
- * all together.) */
+/* Of each service, but for what is counted for all together. */
 static void
 status_stats_services(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
-	unsigned i, service, n = shm_facts(shm)->n_services;
+	const struct shm_base *base = shm_base(shm);
+	unsigned services[SHM_SERVICES_MAX];
+	unsigned i, service, n = shm_look_services(shm, services);
 	char name[STATUS_NAME_MAX];
 	int c;
 
 	for (i = 0; i < n; i++) {
-		service = shm_nth_service(shm, i);
+		service = services[i];
 		for (c = 0; c < COUNTER_N; c++) {
 			if (!counters_is_of_service((enum counter)c))
 				continue;
 			snprintf(name, sizeof(name), "%s:%s",
 			    shm_service(shm, service)->name,
 			    counters_worker[c].name);
-			status_stat(req, name, "%" PRIu64,
-			    shm_service_sum(shm, service, (enum counter)c));
+			status_stat(req, name, "%" PRIu64, status_since(
+			    counters_worker[c].kind,
+			    shm_service_sum(shm, service, (enum counter)c),
+			    base != NULL ? &base->service[service][c] : NULL));
 		}
 	}
 }
@@ -173,12 +196,13 @@ static void
 status_stats_backends(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
-	unsigned i, host, n = shm_facts(shm)->n_hosts;
+	unsigned hosts[SHM_HOSTS_MAX];
+	unsigned i, host, n = shm_look_hosts(shm, hosts);
 	char name[STATUS_NAME_MAX];
 	int c;
 
 	for (i = 0; i < n; i++) {
-		host = shm_nth_host(shm, i);
+		host = hosts[i];
 		status_stats_host(req, shm, host);
 		for (c = 0; c < HOST_N; c++) {
 			if (counters_is_internal((enum host_counter)c))
@@ -196,6 +220,7 @@ static void
 status_stats_workers(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
+	const struct shm_base *base = shm_base(shm);
 	unsigned i, n = shm_n_slots(shm);
 	char name[STATUS_NAME_MAX];
 	struct shm_slot *slot;
@@ -217,8 +242,11 @@ status_stats_workers(struct request *req, struct worker *w)
 		for (c = 0; c < COUNTER_N; c++) {
 			snprintf(name, sizeof(name), "%u:%s", i,
 			    counters_worker[c].name);
-			status_stat(req, name, "%" PRIu64,
-			    shm_slot_sum(shm, slot, (enum counter)c));
+			status_stat(req, name, "%" PRIu64, status_since(
+			    counters_worker[c].kind,
+			    shm_slot_sum(shm, slot, (enum counter)c),
+			    base != NULL ? &base->worker[i].counter[c] :
+			    NULL));
 		}
 	}
 }
@@ -298,7 +326,8 @@ status_stats_latency(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
 	const struct shm_base *base = shm_base(shm);
-	unsigned i, host, n = shm_facts(shm)->n_hosts;
+	unsigned hosts[SHM_HOSTS_MAX];
+	unsigned i, host, n = shm_look_hosts(shm, hosts);
 	struct hist_view view;
 
 	for (i = 0; i < SHM_LATENCY_N; i++) {
@@ -308,7 +337,7 @@ status_stats_latency(struct request *req, struct worker *w)
 		status_stat_latency(req, shm_latency_names[i], &view);
 	}
 	for (i = 0; i < n; i++) {
-		host = shm_nth_host(shm, i);
+		host = hosts[i];
 		shm_look_host_latency(shm, host, &view);
 		if (base != NULL && host < base->n_hosts)
 			hist_since(&view, &base->host_latency[host]);
@@ -336,7 +365,7 @@ status_stats_slow(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
 	struct shm_slow_view views[SHM_SLOW_N];
-	unsigned i, n = shm_look_slow(shm, views);
+	unsigned i, n = shm_look_slow(shm, shm_base(shm), views);
 	char name[32], when[64], key[SHM_SLOW_KEY * 4 + 4];
 
 	for (i = 0; i < n; i++) {
