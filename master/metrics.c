@@ -280,34 +280,51 @@ metrics_on_connection(void *data, struct MHD_Connection *conn,
 	m->n_clients++;
 }
 
-/* Hang up on those that are late; in how many milliseconds the next one will
- * be, -1: never. */
-static int
-metrics_close_late(struct metrics *m)
+/* How long CLIENT may be as it is. */
+static uint64_t
+metrics_most_ms(const struct metrics *m, const struct metrics_client *client)
 {
 	const struct metrics_patience *patience =
 	    m->n_clients == METRICS_CLIENTS_MAX ? &metrics_hurry :
 	    &metrics_leisure;
+
+	return client->is_answered ? patience->take_ms : patience->ask_ms;
+}
+
+/* In how many milliseconds somebody will be late, -1: never. */
+static int
+metrics_until_late(const struct metrics *m)
+{
 	const uint64_t now = clock_ms();
-	uint64_t next = UINT64_MAX, most;
+	uint64_t next = UINT64_MAX, end;
 
 	for (size_t i = 0; i < METRICS_CLIENTS_MAX; i++) {
-		struct metrics_client *client = &m->clients[i];
+		const struct metrics_client *client = &m->clients[i];
 
 		if (client->conn == NULL)
 			continue;
-		most = client->is_answered ? patience->take_ms :
-		    patience->ask_ms;
-		if (now - client->since_ms >= most) {
-			/* The library sees it, and closes. */
-			shutdown(MHD_get_connection_info(client->conn,
-			    MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
-			    SHUT_RDWR);
-			client->since_ms = now;
-		}
-		next = MIN(next, client->since_ms + most - now);
+		end = client->since_ms + metrics_most_ms(m, client);
+		next = MIN(next, end - MIN(end, now));
 	}
 	return next == UINT64_MAX ? -1 : (int)next;
+}
+
+/* Hang up on those that were late at NOW; what had come by then is done. */
+static void
+metrics_close_late(struct metrics *m, uint64_t now)
+{
+	for (size_t i = 0; i < METRICS_CLIENTS_MAX; i++) {
+		struct metrics_client *client = &m->clients[i];
+
+		if (client->conn == NULL ||
+		    client->since_ms + metrics_most_ms(m, client) > now)
+			continue;
+		/* The library sees it, and closes. */
+		shutdown(MHD_get_connection_info(client->conn,
+		    MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+		    SHUT_RDWR);
+		client->since_ms = now;
+	}
 }
 
 /*
@@ -324,8 +341,9 @@ metrics_turn(struct metrics *m, int ms)
 		{ .fd = m->control, .events = POLLIN },
 	};
 	const bool was_full = m->n_clients == METRICS_CLIENTS_MAX;
-	const int late_ms = metrics_close_late(m);
+	const int late_ms = metrics_until_late(m);
 	MHD_UNSIGNED_LONG_LONG http_ms;
+	uint64_t now;
 
 	fds[0].fd = MHD_get_daemon_info(m->http,
 	    MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
@@ -335,10 +353,13 @@ metrics_turn(struct metrics *m, int ms)
 	    (ms == -1 || http_ms < (unsigned)ms))
 		ms = (int)http_ms;
 	(void)poll(fds, ARRAY_LEN(fds), ms);
+	/* Pages take time to write, which is not their clients' fault. */
+	now = clock_ms();
 	(void)MHD_run(m->http);
 	/* It listens again when it is run next, and nothing says so. */
 	if (was_full)
 		(void)MHD_run(m->http);
+	metrics_close_late(m, now);
 	return fds[1].revents != 0;
 }
 
