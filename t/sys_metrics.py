@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client import parser as plain
 
-from harness import (SLACK, Client, Kvproxy, Load, Memcached, Prometheus,
-                     free_port, freeze, is_refused, thaw, wait_for)
+from harness import (SLACK, Client, Kvproxy, Load, Meanwhile, Memcached,
+                     Prometheus, free_port, freeze, is_refused, thaw, wait_for)
 from harness.daemon import PROGRAM, is_alive
 from harness.net import HOST, Closed
 
@@ -769,28 +769,25 @@ def test_a_reload_moves_it_and_ends_it(kv, servers):
         == ["kvproxy_host_up"]
 
 
+class Pages(Meanwhile):
+    """Asks for the page all the time."""
+
+    def __init__(self, port):
+        super().__init__()
+        self.port, self.n = port, 0
+
+    def once(self):
+        assert Page(self.port).status == 200
+        self.n += 1
+
+
 def test_who_asks_while_it_is_reloaded_is_answered(kv):
-    trouble, n_pages, stop = [], [0], threading.Event()
-
-    def ask():
-        while not stop.is_set():
-            try:
-                assert Page(kv.page).status == 200
-                n_pages[0] += 1
-            except Exception as e:
-                trouble.append(e)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
+    with Pages(kv.page) as pages:
         for _ in range(10):
-            before = n_pages[0]
+            before = pages.n
             kv.reload()
-            wait_for(lambda: trouble or n_pages[0] > before + 2)
-    finally:
-        stop.set()
-        thread.join()
-    assert trouble == []
+            wait_for(lambda: pages.wrong or pages.n > before + 2)
+    assert pages.wrong == []
     wait_for(lambda: len(kv.metrics_pids()) == 1)
 
 
@@ -894,33 +891,25 @@ def test_who_does_not_read_a_large_page_holds_up_nobody_for_long(servers):
 # A real Prometheus
 
 
-class Pulse:
+class Pulse(Meanwhile):
     """How many answers LOAD had at any time, by the clock."""
 
+    pause = 0.005
+
     def __init__(self, load):
+        super().__init__()
         self.load = load
         self.times, self.answers = [], []
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._run)
 
-    def _run(self):
-        while not self.stopping.wait(0.005):
-            self.times.append(time.time())
-            self.answers.append(self.load.answers)
+    def once(self):
+        self.times.append(time.time())
+        self.answers.append(self.load.answers)
 
     def at(self, when):
         i = bisect.bisect(self.times, when)
         assert 0 < i < len(self.times), "no look at the time"
         (t0, t1), (n0, n1) = self.times[i - 1:i + 1], self.answers[i - 1:i + 1]
         return n0 + (n1 - n0) * (when - t0) / (t1 - t0)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.stopping.set()
-        self.thread.join()
 
 
 def test_prometheus_measures_the_rate_that_there_is(kv):

@@ -492,8 +492,9 @@ def test_a_start_after_a_kill_waits_for_the_port(memcached):
 
 
 class Load(threading.Thread):
-    """A client that sets and gets its own key until it is told to stop, and
-    connects again when it is closed.  Replies that are wrong are errors."""
+    """A client that sets and gets a key until it is told to stop, and connects
+    again when it is closed: then with another key, for the last set that was
+    not answered may be done late.  Replies that are wrong are errors."""
 
     def __init__(self, kv, n):
         super().__init__(daemon=True)
@@ -503,13 +504,13 @@ class Load(threading.Thread):
         self.halt = threading.Event()
 
     def talk(self, c):
+        key = b"key%d.%d" % (self.n, self.closed)
         while not self.halt.is_set():
             value = b"%d" % self.turns
-            c.ask(b"set key%d 0 0 %d\r\n%s\r\n" % (self.n, len(value), value),
+            c.ask(b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value),
                   b"STORED\r\n")
-            c.ask(b"get key%d\r\n" % self.n,
-                  b"VALUE key%d 0 %d\r\n%s\r\nEND\r\n" % (
-                      self.n, len(value), value))
+            c.ask(b"get %s\r\n" % key, b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (
+                key, len(value), value))
             self.turns += 1
 
     def run(self):

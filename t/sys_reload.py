@@ -14,8 +14,8 @@ import time
 import pytest
 
 from harness import (Blackhole, Client, Closed, FakeBackend, Kvproxy,
-                     Load, Memcached, free_port, freeze, is_refused, thaw,
-                     wait_for)
+                     Load, Meanwhile, Memcached, free_port, freeze,
+                     is_refused, thaw, wait_for)
 from harness import binary
 from harness.net import HOST
 from harness.text import FAIL, hit
@@ -46,33 +46,20 @@ def n_accepted(server):
     return int(line.split()[-1])
 
 
-class Knocker:
+class Knocker(Meanwhile):
     """Asks again and again, each time on a connection of its own."""
 
     def __init__(self, kv):
+        super().__init__()
         self.kv = kv
-        self.n, self.wrong = 0, []
-        self.halt = threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.n = 0
 
-    def _run(self):
-        while not self.halt.is_set():
-            key = b"knock%d" % (self.n % 50)
-            try:
-                with self.kv.client() as c:
-                    c.ask(b"set %s 0 0 5\r\nhello\r\n" % key, b"STORED\r\n")
-                    c.ask(b"get %s\r\n" % key, hit(key, b"hello"))
-                self.n += 1
-            except (AssertionError, OSError) as e:
-                self.wrong.append(e)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.halt.set()
-        self.thread.join(30)
+    def once(self):
+        key = b"knock%d" % (self.n % 50)
+        with self.kv.client() as c:
+            c.ask(b"set %s 0 0 5\r\nhello\r\n" % key, b"STORED\r\n")
+            c.ask(b"get %s\r\n" % key, hit(key, b"hello"))
+        self.n += 1
 
 
 #
@@ -112,15 +99,13 @@ def test_P11_reloads_in_turn_under_load():
             assert stats["clients_given"] == stats["clients_taken"] > 0
 
 
-class Steady:
+class Steady(Meanwhile):
     """N clients that ask one after the other and count those closed."""
 
     def __init__(self, kv, n):
+        super().__init__()
         self.clients = [kv.client() for _ in range(n)]
         self.closed = self.rounds = 0
-        self.wrong = []
-        self.halt = threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _ask(self, i):
         key, value = b"steady%d" % i, b"%d" % self.rounds
@@ -135,20 +120,14 @@ class Steady:
         except (AssertionError, OSError) as e:
             self.wrong.append(e)
 
-    def _run(self):
-        while not self.halt.is_set():
-            for i, c in enumerate(self.clients):
-                if c is not None:
-                    self._ask(i)
-            self.rounds += 1
-
-    def __enter__(self):
-        self.thread.start()
-        return self
+    def once(self):
+        for i, c in enumerate(self.clients):
+            if c is not None:
+                self._ask(i)
+        self.rounds += 1
 
     def __exit__(self, *exc):
-        self.halt.set()
-        self.thread.join(30)
+        super().__exit__(*exc)
         for c in self.clients:
             if c is not None:
                 c.close()
@@ -864,18 +843,16 @@ def test_a_unix_socket_survives_a_kill_of_the_master(memcached):
         ask_at(path)
 
 
-class Connector:
+class Connector(Meanwhile):
     """Connects to an address all the time, asks once each time, and notes
     how it ended: served, refused, or anything else, which is wrong."""
 
     def __init__(self, address):
+        super().__init__()
         self.address = address
         self.served = self.refused = 0
-        self.wrong = []
-        self.halt = threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def _once(self):
+    def once(self):
         s = socket.socket(socket.AF_UNIX if isinstance(self.address, str)
                           else socket.AF_INET)
         with s:
@@ -891,21 +868,6 @@ class Connector:
             got = s.recv(4096)
             assert got == b"END\r\n", got
             self.served += 1
-
-    def _run(self):
-        while not self.halt.is_set():
-            try:
-                self._once()
-            except (AssertionError, OSError) as e:
-                self.wrong.append(e)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.halt.set()
-        self.thread.join(30)
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from harness import (Client, Closed, FakeBackend, Kvproxy, Memcached, binary,
-                     free_port, wait_for)
+from harness import (Client, Closed, FakeBackend, Kvproxy, Meanwhile,
+                     Memcached, binary, free_port, wait_for)
 from harness.moved import tables
 from harness.text import FAIL
 
@@ -192,25 +192,24 @@ class Known:
             raise self.trouble
 
 
-class Watcher:
+class Watcher(Meanwhile):
     """Asks for `stats`, `stats backends` and `status` all the time: no total
     of them ever goes back."""
 
+    pause = 0.002
+
     def __init__(self, kv):
+        super().__init__()
         self.kv = kv
         self.last = {}
         self.looks = 0
-        self.wrong = []
-        self.trouble = None
-        self.halt = threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _see(self, name, value):
         if value < self.last.get(name, 0):
             self.wrong.append((name, self.last[name], value))
         self.last[name] = value
 
-    def _look(self):
+    def once(self):
         stats = self.kv.stats()
         for name in TOTALS:
             self._see(name, stats[name])
@@ -227,25 +226,10 @@ class Watcher:
             seen.add(name)
         self.looks += 1
 
-    def _run(self):
-        try:
-            while not self.halt.wait(0.002):
-                self._look()
-        except BaseException as e:
-            self.trouble = e
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
     def __exit__(self, exc_type, *exc):
-        self.halt.set()
-        self.thread.join(30)
-        if exc_type is not None:
-            return
-        if self.trouble is not None:
-            raise self.trouble
-        assert self.looks > 10 and not self.wrong, self.wrong
+        super().__exit__(exc_type, *exc)
+        if exc_type is None:
+            assert self.looks > 10 and not self.wrong, self.wrong
 
 
 def n_latencies(kv):
@@ -1055,12 +1039,11 @@ def test_open_connections_are_those_of_each_service():
     port = free_port()
     other = {"extension": "memcached.so", "hosts": "group", "port": port}
 
-    def connections():
-        services = kv.stats("services")
-        found = [services[s + ":curr_connections"]
-                 for s in ("memcached", "other")]
-        assert sum(found) == kv.stat("curr_connections")
-        return found
+    def wait_connections(*want):
+        names = ["%s:curr_connections" % s for s in ("memcached", "other")]
+        wait_for(lambda: [kv.stats("services")[n] for n in names] ==
+                 list(want), what="%r connections" % (want,))
+        assert kv.stat("curr_connections") == sum(want)
 
     with Memcached() as m, Kvproxy([m], workers=3, core={
             "max_connections": 12}, more={"other": other}) as kv, \
@@ -1071,22 +1054,22 @@ def test_open_connections_are_those_of_each_service():
         for c in mine + others:
             c.ask(b"get k\r\n", b"END\r\n")
         # One more is that which asks.
-        assert connections() == [5, 6]
+        wait_connections(5, 6)
         with Client(port) as c, Client(port) as late:
             c.ask(b"get k\r\n", b"END\r\n")
             assert late.recv_line() == b"ERROR Too many open connections\r\n"
             assert kv.stats("services")["other:rejected_connections"] == 1
         for c in others[:3]:
             c.close()
-        wait_for(lambda: connections() == [5, 3])
+        wait_connections(5, 3)
         kv.reload(workers=1)
-        assert connections() == [5, 3]
+        wait_connections(5, 3)
         os.kill(kv.worker_pids()[0], signal.SIGKILL)
         for c in others[3:]:
             c.eof()
         kv.ctl.close()
         kv.ctl = None
-        wait_for(lambda: connections() == [1, 0])
+        wait_connections(1, 0)
 
 
 def test_a_blank_in_a_name_does_not_end_it():

@@ -8,6 +8,7 @@ loop (Kvproxy.tick).
 from harness.daemon import ASAN, BUILD, SLACK, Kvproxy, cpu_seconds, rss_bytes
 from harness.fake import FakeBackend
 from harness.load import Load
+from harness.meanwhile import Meanwhile
 from harness.net import (Client, Closed, free_port, freeze, is_refused, thaw,
                          wait_for)
 from harness.prometheus import Prometheus
@@ -15,6 +16,6 @@ from harness.relay import Relay
 from harness.servers import Blackhole, Memcached, Nutcracker
 
 __all__ = ["ASAN", "BUILD", "SLACK", "Blackhole", "Client", "Closed",
-           "FakeBackend", "Kvproxy", "Load", "Memcached", "Nutcracker",
-           "Prometheus", "Relay", "cpu_seconds", "free_port", "freeze", "is_refused",
-           "rss_bytes", "thaw", "wait_for"]
+           "FakeBackend", "Kvproxy", "Load", "Meanwhile", "Memcached",
+           "Nutcracker", "Prometheus", "Relay", "cpu_seconds", "free_port",
+           "freeze", "is_refused", "rss_bytes", "thaw", "wait_for"]
