@@ -365,7 +365,7 @@ client_go_on(struct client *c)
 static unsigned
 client_run_input(struct client *c)
 {
-	unsigned n = 0;
+	unsigned n = 0, done;
 
 	while (c->state == CLIENT_OPEN && c->in.len > 0 && !c->broken) {
 		if (c->feed_frame == 0 && c->swallow > 0) {
@@ -387,8 +387,8 @@ client_run_input(struct client *c)
 		}
 		if (c->feed_frame > 0)
 			n += intake_feed(c, CLIENT_BUDGET - n);
-		else if (intake_parse(c))
-			n++;
+		else if ((done = intake_parse(c, CLIENT_BUDGET - n)) > 0)
+			n += done;
 		else
 			break;
 	}

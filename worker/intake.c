@@ -68,8 +68,15 @@ intake_check(const struct client *c, const struct kvp_request *found,
 	ASSERT(intake_may_have(c, found, n, found->note));
 }
 
-bool
-intake_parse(struct client *c)
+/* What is told of all workers and hosts takes as long as many requests do. */
+static bool
+intake_is_long(const struct kvp_cmd *cmd)
+{
+	return cmd->class == KVP_LOCAL && cmd->local != KVP_LOCAL_ANSWER;
+}
+
+unsigned
+intake_parse(struct client *c, unsigned budget)
 {
 	struct kvp_request found;
 	ssize_t n;
@@ -83,7 +90,7 @@ intake_parse(struct client *c)
 	    c->in.len, &found);
 	if (n < 0) {
 		client_finish(c, COUNTER_CLOSE_BAD);
-		return false;
+		return 0;
 	}
 	if (n == 0) {
 		ASSERT(found.need > c->in.len);
@@ -92,7 +99,7 @@ intake_parse(struct client *c)
 		c->need = found.need;
 		if (c->need > (size_t)c->svc->cfg->max_packet + BUF_SCRATCH)
 			client_finish(c, COUNTER_CLOSE_TOO_LONG);
-		return false;
+		return 0;
 	}
 	ASSERT((size_t)n <= c->in.len);
 	intake_check(c, &found, n);
@@ -103,13 +110,13 @@ intake_parse(struct client *c)
 	c->feeding = issue_start(c, &found, c->in.lease);
 	if (c->feeding == NULL) {
 		input_eat(&c->in, (size_t)n);
-		return true;
+		return UNLIKELY(intake_is_long(&found.cmd)) ? budget : 1;
 	}
 	c->feed_at = 0;
 	c->feed_keys = (size_t)(found.keys.p - input_bytes(&c->in));
 	c->feed_len = found.keys.len;
 	c->feed_frame = (size_t)n;
-	return true;
+	return 1;
 }
 
 void

@@ -8,9 +8,10 @@
 
 #include "worker/client.h"
 
-/* Parse and start one request of C's input, which is not empty.  False: more
- * bytes are needed, or C closes. */
-bool	 intake_parse(struct client *c) MUST_CHECK;
+/* Parse and start one request of C's input, which is not empty; how much of
+ * BUDGET, what C may do in this turn, that has used up.  0: more bytes are
+ * needed, or C closes. */
+unsigned intake_parse(struct client *c, unsigned budget) MUST_CHECK;
 /* Issue keys of the multi-key command at the input's start, BUDGET at most; how
  * many. */
 unsigned intake_feed(struct client *c, unsigned budget);
