@@ -18,6 +18,8 @@
 #define METRICS_CLIENTS_MAX	32	/* others wait in the kernel's queue */
 #define METRICS_CLIENT_MEMORY	16384	/* bytes; a request's head fits in */
 #define METRICS_GO_MS		1000	/* until we go, answered or not */
+#define METRICS_HELD_MAX	((size_t)64 << 20) /* bytes of answers that
+						    * are not taken yet */
 
 /* By when a request must have come, and its answer have been taken then. */
 struct metrics_patience {
@@ -32,6 +34,7 @@ struct metrics_client {
 	struct MHD_Connection *conn;	/* NULL: free */
 	uint64_t	 since_ms;	/* it is as it is */
 	bool		 is_answered;
+	size_t		 held;		/* bytes of its answer */
 };
 
 struct metrics {
@@ -39,6 +42,8 @@ struct metrics {
 	int		 control;	/* birth's; -1: it has ended */
 	struct MHD_Daemon *http;
 	unsigned	 n_clients;
+	bool		 is_full;	/* or was: nobody is accepted */
+	size_t		 held;		/* by all */
 	struct metrics_client clients[METRICS_CLIENTS_MAX];
 };
 
@@ -47,6 +52,7 @@ struct metrics_page {
 	const char	*type;
 	/* Write the page to OUT; its status. */
 	unsigned	 (*write)(FILE *out, const struct metrics_birth *b);
+	bool		 is_large;	/* with many hosts */
 };
 
 /*
@@ -104,23 +110,34 @@ metrics_write_refusal(FILE *out, const struct metrics_birth *b)
 	return MHD_HTTP_METHOD_NOT_ALLOWED;
 }
 
+static unsigned
+metrics_write_busy(FILE *out, const struct metrics_birth *b)
+{
+	(void)b;
+	fputs("too many answers wait to be read\n", out);
+	return MHD_HTTP_SERVICE_UNAVAILABLE;
+}
+
 #define METRICS_PLAIN	"text/plain; charset=utf-8"
 
 static const struct metrics_page metrics_pages[] = {
 	{ "/metrics", "text/plain; version=0.0.4; charset=utf-8",
-	    metrics_write_text },
-	{ "/status.json", "application/json", metrics_write_json },
-	{ "/healthz", METRICS_PLAIN, metrics_write_health },
+	    metrics_write_text, true },
+	{ "/status.json", "application/json", metrics_write_json, true },
+	{ "/healthz", METRICS_PLAIN, metrics_write_health, false },
 };
 static const struct metrics_page metrics_openmetrics = {
 	"/metrics", "application/openmetrics-text; version=1.0.0; "
-	"charset=utf-8", metrics_write_openmetrics
+	"charset=utf-8", metrics_write_openmetrics, true
 };
 static const struct metrics_page metrics_none = {
-	NULL, METRICS_PLAIN, metrics_write_nothing
+	NULL, METRICS_PLAIN, metrics_write_nothing, false
 };
 static const struct metrics_page metrics_refusal = {
-	NULL, METRICS_PLAIN, metrics_write_refusal
+	NULL, METRICS_PLAIN, metrics_write_refusal, false
+};
+static const struct metrics_page metrics_busy = {
+	NULL, METRICS_PLAIN, metrics_write_busy, false
 };
 
 /* Is the range at TEXT, one of Accept's, of TYPE? */
@@ -190,20 +207,20 @@ metrics_choose(struct MHD_Connection *conn, const char *path,
  * Requests.
  */
 
+/* NULL: out of memory.  LEN is its body's length. */
 static struct MHD_Response *
 metrics_make(const struct metrics *m, const struct metrics_page *page,
-    unsigned *status)
+    unsigned *status, size_t *len)
 {
 	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
+	FILE *out = open_memstream(&text, len);
 	struct MHD_Response *response = NULL;
 
 	if (out == NULL)
 		return NULL;
 	*status = page->write(out, m->birth);
 	if (fclose(out) == 0)
-		response = MHD_create_response_from_buffer(len, text,
+		response = MHD_create_response_from_buffer(*len, text,
 		    MHD_RESPMEM_MUST_FREE);
 	if (response == NULL) {
 		free(text);
@@ -234,10 +251,12 @@ metrics_on_request(void *data, struct MHD_Connection *conn, const char *path,
     size_t *body_len, void **is_begun)
 {
 	struct metrics *m = data;
+	const struct metrics_page *page;
 	struct metrics_client *client;
 	struct MHD_Response *response;
 	enum MHD_Result result;
 	unsigned status;
+	size_t len = 0;
 
 	(void)version;
 	(void)body;
@@ -247,11 +266,15 @@ metrics_on_request(void *data, struct MHD_Connection *conn, const char *path,
 		*body_len = 0;
 		return MHD_YES;
 	}
-	response = metrics_make(m, metrics_choose(conn, path, method),
-	    &status);
+	page = metrics_choose(conn, path, method);
+	if (page->is_large && m->held >= METRICS_HELD_MAX)
+		page = &metrics_busy;
+	client = metrics_client(conn);
+	response = metrics_make(m, page, &status, &len);
 	if (response == NULL)
 		return MHD_NO;
-	client = metrics_client(conn);
+	client->held = len;
+	m->held += len;
 	client->since_ms = clock_ms();
 	client->is_answered = true;
 	result = MHD_queue_response(conn, status, response);
@@ -269,15 +292,19 @@ metrics_on_connection(void *data, struct MHD_Connection *conn,
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
 		client = *context;
 		client->conn = NULL;
+		m->held -= client->held;
 		m->n_clients--;
 		return;
 	}
 	while (client->conn != NULL)
 		client++;
 	ASSERT(client < m->clients + METRICS_CLIENTS_MAX);
-	*client = (struct metrics_client){ conn, clock_ms(), false };
+	*client = (struct metrics_client){
+		.conn = conn, .since_ms = clock_ms()
+	};
 	*context = client;
-	m->n_clients++;
+	if (++m->n_clients == METRICS_CLIENTS_MAX)
+		m->is_full = true;
 }
 
 /* How long CLIENT may be as it is. */
@@ -285,8 +312,8 @@ static uint64_t
 metrics_most_ms(const struct metrics *m, const struct metrics_client *client)
 {
 	const struct metrics_patience *patience =
-	    m->n_clients == METRICS_CLIENTS_MAX ? &metrics_hurry :
-	    &metrics_leisure;
+	    m->n_clients == METRICS_CLIENTS_MAX ||
+	    m->held >= METRICS_HELD_MAX ? &metrics_hurry : &metrics_leisure;
 
 	return client->is_answered ? patience->take_ms : patience->ask_ms;
 }
@@ -340,7 +367,6 @@ metrics_turn(struct metrics *m, int ms)
 		{ .events = POLLIN },
 		{ .fd = m->control, .events = POLLIN },
 	};
-	const bool was_full = m->n_clients == METRICS_CLIENTS_MAX;
 	const int late_ms = metrics_until_late(m);
 	MHD_UNSIGNED_LONG_LONG http_ms;
 	uint64_t now;
@@ -357,8 +383,10 @@ metrics_turn(struct metrics *m, int ms)
 	now = clock_ms();
 	(void)MHD_run(m->http);
 	/* It listens again when it is run next, and nothing says so. */
-	if (was_full)
+	while (m->is_full && m->n_clients < METRICS_CLIENTS_MAX) {
+		m->is_full = false;
 		(void)MHD_run(m->http);
+	}
 	metrics_close_late(m, now);
 	return fds[1].revents != 0;
 }
