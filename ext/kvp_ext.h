@@ -69,7 +69,7 @@ enum kvp_local {
 	KVP_LOCAL_RESET		/* these begin anew; admin ends the answer */
 };
 
-/* kvp_cmd.flags */
+/* kvp_cmd.flags; of the three that say what it counts as, one at most */
 #define KVP_CMD_MANY	  0x01	/* several keys: walk them with next_key */
 #define KVP_CMD_FETCHES	  0x02	/* counts as a get: asks for values */
 #define KVP_CMD_CLOSE	  0x04	/* close the client after the answer */

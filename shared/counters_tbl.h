@@ -25,9 +25,9 @@ X(TOUCH_HITS, "touch_hits", TOTAL, SERVICE, \
 X(TOUCH_MISSES, "touch_misses", TOTAL, SERVICE, \
     "keys to be touched that were not there") \
 X(STORED, "stored", TOTAL, SERVICE, \
-    "writes of a key, but for touches, that said yes") \
+    "writes of a key, but for gets and touches, that said yes") \
 X(NOT_STORED, "not_stored", TOTAL, SERVICE, \
-    "writes of a key, but for touches, that said no") \
+    "writes of a key, but for gets and touches, that said no") \
 X(REPLY_ERRORS, "reply_errors", TOTAL, SERVICE, \
     "errors that backends answered") \
 X(BAD_REQUESTS, "bad_requests", TOTAL, SERVICE, "requests in error") \

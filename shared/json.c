@@ -2,26 +2,17 @@
 
 #include <inttypes.h>
 
-#include "shared/utf8.h"
-
 static void
 json_put_string(FILE *out, const char *s)
 {
-	size_t len;
-
 	putc('"', out);
-	for (; *s != '\0'; s += len) {
-		len = utf8_len(s);
+	for (; *s != '\0'; s++)
 		if (*s == '"' || *s == '\\')
 			fprintf(out, "\\%c", *s);
 		else if ((unsigned char)*s < ' ' || *s == 0x7f)
 			fprintf(out, "\\u%04x", (unsigned)*s);
-		else if (len > 0)
-			fwrite(s, 1, len, out);
 		else
-			fprintf(out, "\\\\x%02x", (unsigned char)*s);
-		len = MAX(len, 1);
-	}
+			putc(*s, out);
 	putc('"', out);
 }
 

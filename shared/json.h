@@ -2,8 +2,7 @@
  * json.h: writes JSON (RFC 8259), an item a line, indented.
  *
  * A KEY is the item's name in an object; NULL in an array and at the top.
- * Texts that are not UTF-8 have the replacement character where they are
- * wrong, for JSON has no other way.
+ * Texts are UTF-8, for JSON has no other way.
  */
 #ifndef SHARED_JSON_H
 #define SHARED_JSON_H

@@ -298,7 +298,7 @@ log_escape(char *dst, size_t size, const void *p, size_t len)
 	if (size == 0)
 		return dst;
 	for (size_t i = 0; i < len; i++) {
-		bool plain = s[i] >= ' ' && s[i] < 0x7f && s[i] != '\\';
+		bool plain = s[i] > ' ' && s[i] < 0x7f && s[i] != '\\';
 
 		if (out + (plain ? 1 : 4) >= size) {
 			if (size > 3) {

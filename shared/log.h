@@ -48,9 +48,9 @@ void	 log_debug(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void	 log_fatal(const char *fmt, ...) PRINTF_LIKE(1, 2) NORETURN;
 void	 log_fatalx(const char *fmt, ...) PRINTF_LIKE(1, 2) NORETURN;
 
-/* At most SIZE bytes at DST, NUL included: the LEN bytes at P with what is
- * not printable ASCII, and the backslash, as \xNN, cut with "..." where they
- * are too many.  DST is returned. */
+/* At most SIZE bytes at DST, NUL included: the LEN bytes at P as a word of
+ * ASCII, with what cannot be seen, and the backslash, as \xNN, cut with "..."
+ * where they are too many.  DST is returned. */
 const char *log_escape(char *dst, size_t size, const void *p, size_t len);
 
 #endif /* SHARED_LOG_H */

@@ -1,31 +1,25 @@
 /*
- * utf8.h: is this UTF-8?  For texts of others, in formats that take no other;
- * there we write \xNN for a byte that is none.
+ * name.h: names out of the file, as statistics spell them.
+ *
+ * A word of UTF-8: what is none, a control character, a blank and the backslash
+ * are written \xNN, a byte each.  So no two names are spelled alike, and
+ * `stats`, the JSON and the metrics page spell one alike.
  */
-#ifndef SHARED_UTF8_H
-#define SHARED_UTF8_H
+#ifndef SHARED_NAME_H
+#define SHARED_NAME_H
 
 #include "shared/base.h"
 
-/* The length of the character at S, which ends in a NUL; 0: there is none:
- * the end, a byte that cannot stand there, a character that is written too
- * long or that Unicode does not have. */
-static inline size_t
-utf8_len(const char *s)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	const unsigned char *p = (const unsigned char *)s;
-	size_t len = p[0] < 0x80 ? p[0] != 0 : p[0] < 0xc0 ? 0 :
-	    p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf8 ? 4 : 0;
-	uint32_t c = len > 1 ? p[0] & (0x7fU >> len) : p[0];
+/* Bytes for a name of LEN, with the NUL. */
+#define NAME_ROOM(len)	(4 * (len) + 1)
 
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ?
-	    0 : len;
-}
+/* NAME to DST, which has ROOM bytes and is returned; cut where it does not fit,
+ * but not within a character. */
+const char *name_spell(char *dst, size_t room, const char *name);
 
-#endif /* SHARED_UTF8_H */
+/* The length of the UTF-8 character at S, which ends in a NUL; 0: there is
+ * none: the end, a byte that cannot stand there, a character that is written
+ * too long or that Unicode does not have. */
+size_t	 name_utf8_len(const char *s);
+
+#endif /* SHARED_NAME_H */

@@ -5,6 +5,7 @@
  */
 #include "shared/json.h"
 #include "shared/clock.h"
+#include "shared/name.h"
 #include "shared/report_int.h"
 
 static void
@@ -104,8 +105,11 @@ report_json_worker(struct json *j, struct shm *shm, unsigned i,
 static void
 report_json_service(struct json *j, struct shm *shm, unsigned service)
 {
+	char name[NAME_ROOM(SHM_SERVICE_NAME)];
+
 	json_open(j, NULL, '{');
-	json_string(j, "service", shm_service(shm, service)->name);
+	json_string(j, "service", name_spell(name, sizeof(name),
+	    shm_service(shm, service)->name));
 	json_open(j, "counters", '{');
 	for (int c = 0; c < COUNTER_N; c++)
 		if (counters_is_of_service((enum counter)c))
@@ -120,10 +124,11 @@ report_json_host(struct json *j, struct shm *shm, unsigned host,
     uint64_t now_ms)
 {
 	const struct shm_host *h = shm_host(shm, host);
+	char name[NAME_ROOM(SHM_HOST_NAME)];
 	struct hist_view view;
 
 	json_open(j, NULL, '{');
-	json_string(j, "host", h->name);
+	json_string(j, "host", name_spell(name, sizeof(name), h->name));
 	json_string(j, "state",
 	    shm_host_state_names[shm_host_state(shm, host)]);
 	json_thousandths(j, "state_age_s", report_age_ms(now_ms,

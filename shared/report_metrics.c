@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "shared/name.h"
 #include "shared/report_int.h"
-#include "shared/utf8.h"
 
 /* The least and the largest bound of a histogram's buckets, which are powers of
  * two microseconds: those are the ends of hist.h's buckets, so all counts are
@@ -14,6 +14,7 @@
 _Static_assert(METRICS_MOST_BITS <= HIST_MAX_BITS, "a bound without bucket");
 
 #define METRICS_NAME_MAX	96
+#define METRICS_VALUE_MAX	1024	/* no line of the file has more */
 
 enum metrics_type {
 	METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM, METRICS_INFO
@@ -64,23 +65,18 @@ metrics_begin(struct metrics_page *p, const char *what,
 	    metrics_types[type].text);
 }
 
-/* A label's value, in both formats. */
+/* A label's value, in both formats: NAME. */
 static void
-metrics_put_value(FILE *out, const char *s)
+metrics_put_value(FILE *out, const char *name)
 {
-	size_t len;
+	char spelled[NAME_ROOM(METRICS_VALUE_MAX)];
+	const char *s = name_spell(spelled, sizeof(spelled), name);
 
 	putc('"', out);
-	for (; *s != '\0'; s += MAX(len, 1)) {
-		len = utf8_len(s);
+	for (; *s != '\0'; s++) {
 		if (*s == '"' || *s == '\\')
-			fprintf(out, "\\%c", *s);
-		else if (*s == '\n')
-			fputs("\\n", out);
-		else if (len > 0)
-			fwrite(s, 1, len, out);
-		else
-			fprintf(out, "\\\\x%02x", (unsigned char)*s);
+			putc('\\', out);
+		putc(*s, out);
 	}
 	putc('"', out);
 }

@@ -429,18 +429,30 @@ shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts)
 }
 
 bool
-shm_reserve_base(struct shm *shm, unsigned slot, unsigned n_hosts)
+shm_reserve_base(struct shm *shm, unsigned slot)
 {
-	size_t at = SHM_SLOTS_AT + slot * SHM_SLOT_SIZE +
+	const struct shm_facts *facts = shm_facts(shm);
+	const struct shm_base *b = NULL;
+	const struct {
+		size_t		 at, len;
+	} parts[] = {
+		{ 0, offsetof(struct shm_base, service) +
+		    facts->n_service_entries * sizeof(b->service[0]) },
+		{ offsetof(struct shm_base, worker),
+		    shm_n_slots(shm) * sizeof(b->worker[0]) },
+		{ offsetof(struct shm_base, host),
+		    facts->n_entries * sizeof(b->host[0]) },
+		{ offsetof(struct shm_base, host_latency),
+		    facts->n_entries * sizeof(b->host_latency[0]) },
+	};
+	const size_t at = SHM_SLOTS_AT + slot * SHM_SLOT_SIZE +
 	    offsetof(struct shm_slot, base);
-	int rc;
+	int rc = 0;
 
-	rc = shm_fallocate(shm->fd, at, offsetof(struct shm_base, host) +
-	    n_hosts * sizeof(((struct shm_base *)NULL)->host[0]));
-	if (rc == 0)
-		rc = shm_fallocate(shm->fd,
-		    at + offsetof(struct shm_base, host_latency),
-		    MAX(n_hosts, 1) * sizeof(struct hist));
+	for (size_t i = 0; i < ARRAY_LEN(parts) && rc == 0; i++)
+		if (parts[i].len > 0)
+			rc = shm_fallocate(shm->fd, at + parts[i].at,
+			    parts[i].len);
 	errno = rc;
 	return rc == 0;
 }

@@ -104,10 +104,13 @@ struct shm_base_worker {
 	counter_cell	 n_slow;
 };
 
-/* What is taken off what `stats` shows, since somebody has said reset. */
+/* What is taken off what `stats` shows, since somebody has said reset.  (Whose
+ * worker is killed within the next reset may leave some of both, until one that
+ * comes to its end.) */
 struct shm_base {
 	_Atomic uint64_t at_us;		/* monotonic; 0: never */
-	_Atomic uint32_t n_hosts;	/* entries below; no others are here */
+	/* Entries below; of others there are no pages. */
+	_Atomic uint32_t n_services, n_workers, n_hosts;
 	counter_cell	 counter[COUNTER_N];
 	counter_cell	 service[SHM_SERVICES_MAX][COUNTER_N];
 	struct shm_base_worker worker[SHM_WORKERS_MAX];
@@ -187,10 +190,9 @@ void	 shm_unlink_made(struct shm *shm);
  * false with errno: /dev/shm is full.  To be done before shm_set_n_slots counts
  * the slot, for readers touch the pages too. */
 bool	 shm_reserve(struct shm *shm, unsigned i, unsigned n_hosts) MUST_CHECK;
-/* The same for the base of slot I; any process that has the segment from its
- * maker may. */
-bool	 shm_reserve_base(struct shm *shm, unsigned i, unsigned n_hosts)
-	    MUST_CHECK;
+/* The same for the base of slot I, for all that there is; any process that has
+ * the segment from its maker may. */
+bool	 shm_reserve_base(struct shm *shm, unsigned i) MUST_CHECK;
 /* Say that readers may come. */
 void	 shm_set_ready(struct shm *shm);
 
@@ -230,9 +232,10 @@ unsigned shm_look_hosts(struct shm *shm, unsigned hosts[SHM_HOSTS_MAX]);
 unsigned shm_look_services(struct shm *shm,
 	    unsigned services[SHM_SERVICES_MAX]);
 
-/* The sum of a counter over all slots; of an age the largest. */
+/* The sum of a counter over all slots, and what the master has of it; of an age
+ * the largest. */
 uint64_t shm_sum(struct shm *shm, enum counter c);
-/* The same of one service over all slots, and of all services in SLOT. */
+/* The same of one service over all slots, and of all that is in SLOT. */
 uint64_t shm_service_sum(struct shm *shm, unsigned service, enum counter c);
 uint64_t shm_slot_sum(struct shm *shm, const struct shm_slot *slot,
 	    enum counter c);

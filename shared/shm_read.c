@@ -91,6 +91,9 @@ shm_sum(struct shm *shm, enum counter c)
 	unsigned n = shm_n_slots(shm);
 	uint64_t sum = 0;
 
+	/* The master has this one alone. */
+	if (c == COUNTER_LOG_DROPPED)
+		sum = shm_facts(shm)->log_dropped;
 	for (unsigned i = 0; i < n; i++)
 		sum = shm_both(c, sum,
 		    shm_slot_sum(shm, shm_slot(shm, i), c));
@@ -245,7 +248,7 @@ shm_reset(struct shm *shm, unsigned slot, uint64_t now_us)
 	const unsigned n_slots = shm_n_slots(shm);
 	struct hist_view view;
 
-	if (!shm_reserve_base(shm, slot, n_hosts))
+	if (!shm_reserve_base(shm, slot))
 		return false;
 	for (unsigned c = 0; c < COUNTER_N; c++) {
 		counter_set(&base->counter[c], shm_sum(shm, (enum counter)c));
@@ -264,6 +267,8 @@ shm_reset(struct shm *shm, unsigned slot, uint64_t now_us)
 		shm_look_host_latency(shm, i, &view);
 		shm_set_hist(&base->host_latency[i], &view);
 	}
+	base->n_services = n_services;
+	base->n_workers = n_slots;
 	base->n_hosts = n_hosts;
 	atomic_store_explicit(&base->at_us, now_us, memory_order_release);
 	return true;
@@ -368,7 +373,7 @@ shm_look_slow(struct shm *shm, const struct shm_base *base,
 		slot = shm_slot(shm, i);
 		n_slow = slot->n_slow;
 		least = n_slow - MIN(n_slow, SHM_SLOW_N);
-		if (base != NULL)
+		if (base != NULL && i < base->n_workers)
 			least = MAX(least, counter_get(
 			    &base->worker[i].n_slow));
 		/* From its newest on: many end in one millisecond. */

@@ -1,11 +1,12 @@
 /*
- * fault_calls.c: kvproxy, one of whose mallocs fails and whose futile sends
- * are counted.
+ * fault_calls.c: kvproxy, one of whose mallocs fails, whose futile sends are
+ * counted and whose disk is full.
  *
  * Linked into a kvproxy with --wrap=malloc and so on.  The file that the
  * environment's KVPROXY_FAULT names, if it is there, says which malloc fails:
  * the Nth from now.  It is removed when that one is reached.  To the file that
- * KVPROXY_FUTILE names goes a byte for every send that found no room.
+ * KVPROXY_FUTILE names goes a byte for every send that found no room.  While
+ * that which KVPROXY_FULL names is there, nothing can be allocated on disk.
  */
 #include <sys/socket.h>
 
@@ -17,6 +18,8 @@
 
 void	*__real_malloc(size_t size);
 void	*__wrap_malloc(size_t size);
+int	 __real_posix_fallocate(int fd, off_t at, off_t len);
+int	 __wrap_posix_fallocate(int fd, off_t at, off_t len);
 ssize_t	 __real_send(int fd, const void *p, size_t len, int flags);
 ssize_t	 __wrap_send(int fd, const void *p, size_t len, int flags);
 ssize_t	 __real_sendmsg(int fd, const struct msghdr *msg, int flags);
@@ -50,6 +53,15 @@ __wrap_malloc(size_t size)
 		return NULL;
 	}
 	return __real_malloc(size);
+}
+
+int
+__wrap_posix_fallocate(int fd, off_t at, off_t len)
+{
+	const char *path = getenv("KVPROXY_FULL");
+
+	return path != NULL && access(path, F_OK) == 0 ? ENOSPC :
+	    __real_posix_fallocate(fd, at, len);
 }
 
 /* What a send returned, and its errno. */

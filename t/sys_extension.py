@@ -93,6 +93,18 @@ def test_X5_X7_X8_a_reply_that_cannot_be_is_a_desync(fault):
         assert kv.stat("fail_protocol") == 1
 
 
+def test_a_read_is_no_write_whatever_its_extension_calls_it():
+    """ext_hostile's count as nothing: there are no hits, and nothing is
+    stored."""
+    with FakeBackend() as fake, Hostile([fake]) as kv, kv.hostile() as c:
+        c.ask(b"get good\n" * 2, b"OK\r\n" * 2)
+        stats = kv.stats()
+        assert stats["requests"] == stats["reads"] == 2
+        for name in ("writes", "stored", "not_stored", "cmd_get", "get_hits",
+                     "get_misses", "cmd_set", "cmd_touch"):
+            assert stats[name] == 0, name
+
+
 def test_X14_more_replies_than_requests():
     """In a pipeline too each request has its one answer; what is left over
     ends the connection to the server."""

@@ -217,6 +217,26 @@ def test_P14_a_log_on_a_full_device(memcached):
         drop_lines(kv)
 
 
+def test_P14_lines_that_the_master_loses_are_counted(memcached):
+    """They are no worker's."""
+    with Mute([memcached], "/dev/full", workers=2) as kv:
+        with open(kv.ini) as f:
+            good = f.read()
+        with open(kv.ini, "w") as f:
+            f.write("[bad")
+        for n in range(1, 6):
+            kv.hup()
+            wait_for(lambda: kv.stat("reload_errors") == n)
+
+        def lost():
+            total = kv.stat("log_dropped")
+            return total - sum(s["log_dropped"] for s in kv.slots().values())
+
+        wait_for(lambda: lost() >= 5, what="what the master has lost")
+        with open(kv.ini, "w") as f:
+            f.write(good)
+
+
 def test_P14_a_log_that_nobody_reads(memcached, tmp_path):
     """A FIFO: it is opened though there is no reader, and filled; a reader who
     comes gets whole lines, and one who goes disturbs nobody."""

@@ -18,9 +18,11 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client import parser as plain
 
 from harness import (SLACK, Client, Kvproxy, Load, Meanwhile, Memcached,
-                     Prometheus, free_port, freeze, is_refused, thaw, wait_for)
+                     Prometheus, free_port, freeze, is_refused, rss_bytes, thaw,
+                     wait_for)
 from harness.daemon import PROGRAM, is_alive
 from harness.net import HOST, Closed
+from harness.text import spelled
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -184,17 +186,17 @@ def test_the_json_has_each_service(servers):
         with Client(port) as c:
             c.ask(b"get none\r\n" * 3, b"END\r\n" * 3)
             found = of_services(status_json(kv))
-            assert list(found) == ["memcached", name]
+            assert list(found) == ["memcached", spelled(name)]
             stats = kv.stats("services")
             for service, counters in found.items():
-                word = service.replace(" ", "\\x20") + ":"
+                word = service + ":"
                 assert [word + n for n in counters] == \
                     [n for n in stats if n.startswith(word)]
                 for key, value in counters.items():
                     assert value == stats[word + key] or \
                         key.startswith("bytes_"), key
-            assert found[name]["requests"] == 3
-            assert found[name]["curr_connections"] == 1
+            assert found[spelled(name)]["requests"] == 3
+            assert found[spelled(name)]["curr_connections"] == 1
             assert found["memcached"]["requests"] == 80
         kv.reload(more={name: None})
         assert list(of_services(status_json(kv))) == ["memcached"]
@@ -203,8 +205,8 @@ def test_the_json_has_each_service(servers):
         with Client(port) as c:
             c.ask(b"get none\r\n", b"END\r\n")
         found = of_services(status_json(kv))
-        assert found[name]["requests"] == 4
-        assert found[name]["curr_connections"] == 0
+        assert found[spelled(name)]["requests"] == 4
+        assert found[spelled(name)]["curr_connections"] == 0
 
 
 def test_the_json_has_the_latency_of_each_class_and_host(servers):
@@ -376,8 +378,8 @@ def test_the_page_has_each_service(kv, servers, accept):
     """Its name spelled in one way, in the file's first one."""
     port, name = free_port(), 'a "name"\\'
     section = {"extension": "memcached.so", "hosts": "group", "port": port}
-    for spelled in (name, name.upper()):
-        kv.reload(more={name: None, spelled: section})
+    for written in (name, name.upper()):
+        kv.reload(more={name: None, written: section})
         with Client(port) as c:
             c.ask(b"get none\r\n", b"END\r\n")
         kv.stats()
@@ -392,34 +394,36 @@ def test_the_page_has_each_service(kv, servers, accept):
                 continue
             assert family.documentation == text
             unit = 1000 if counter.endswith("_ms") else 1
-            for service in ("memcached", name):
+            for service in ("memcached", spelled(name)):
                 assert samples[full, (("service", service),)] * unit == \
-                    services["%s:%s" % (service.replace(" ", "\\x20"),
-                                        counter)] or \
+                    services["%s:%s" % (service, counter)] or \
                     counter.startswith("bytes_"), counter
         for _, labels in samples:
             seen.update(v for k, v in labels if k == "service")
-        assert seen == {"memcached", name}
-    assert samples["kvproxy_service_requests_total", (("service", name),)] == 2
+        assert seen == {"memcached", spelled(name)}
+    assert samples["kvproxy_service_requests_total",
+                   (("service", spelled(name)),)] == 2
     kv.reload(more={name: None, name.upper(): None})
-    assert name not in Page(kv.page).text
+    assert "x20" not in Page(kv.page).text
 
 
-def test_names_that_differ_in_what_is_no_utf8_differ(kv):
+def test_names_that_differ_in_what_is_escaped_differ(kv):
     with open(kv.ini, "rb") as f:
         text = f.read()
     with open(kv.ini, "wb") as f:
         f.write(text)
-        for byte in (b"\xe9", b"\xe8"):
-            f.write(b"[s%s]\nextension=memcached.so\nhosts=group\nport=%d\n" %
-                    (byte, free_port()))
+        for name in (b"s\xe9", b"s\xe8", b"s\\xe9", b"a b", b"a\\x20b"):
+            f.write(b"[%s]\nextension=memcached.so\nhosts=group\nport=%d\n" %
+                    (name, free_port()))
     kv.reload()
-    names = ["memcached", "s\\xe9", "s\\xe8"]
+    names = ["memcached", r"s\xe9", r"s\xe8", r"s\x5cxe9", r"a\x20b",
+             r"a\x5cx20b"]
     assert [s["service"] for s in status_json(kv)["services"]] == names
-    samples = Page(kv.page).samples()
+    stats, samples = kv.stats("services"), Page(kv.page).samples()
     for name in names:
-        assert ("kvproxy_service_requests_total",
-                (("service", name),)) in samples
+        assert stats[name + ":requests"] == 0
+        assert samples["kvproxy_service_requests_total",
+                       (("service", name),)] == 0
 
 
 def test_the_page_has_the_facts(kv, servers):
@@ -520,11 +524,11 @@ def test_a_host_whose_name_needs_escaping(kv, servers, name):
     path = kv.path(name)
     kv.reload(group=servers + [path])
     assert [h["host"] for h in status_json(kv)["hosts"]] == kv.hosts[:2] + \
-        [path]
+        [spelled(path)]
     for accept in ("text/plain", OPENMETRICS):
         page = Page(kv.page, Accept=accept)
         assert page.samples()["kvproxy_host_requests_total",
-                              (("host", path),)] == 0
+                              (("host", spelled(path)),)] == 0
         done = subprocess.run(["promtool", "check", "metrics"],
                               input=page.body, stdout=subprocess.PIPE)
         assert accept == OPENMETRICS or done.returncode == 0, done.stdout
@@ -867,7 +871,8 @@ def test_slow_clients_of_the_page_hold_up_nobody(kv):
 
 
 def test_who_does_not_read_a_large_page_holds_up_nobody_for_long(servers):
-    """As many as it takes at once; the page does not fit into the buffers."""
+    """The page does not fit into the buffers.  So many of them are kept and no
+    more, and soon who has not read one has to go."""
     page = free_port()
     with Kvproxy(servers, core={"metrics": page},
                  service={"failover": "none"}) as kv, \
@@ -879,13 +884,30 @@ def test_who_does_not_read_a_large_page_holds_up_nobody_for_long(servers):
                 for _ in range(32)]
         for c in deaf:
             c.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        for c in deaf:
-            c.recv_exactly(1)
+        answers = [c.recv_exactly(12) for c in deaf]
+        assert set(answers) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
         begin = time.monotonic()
         assert Page(page, "/healthz").status == 200
+        pid, = kv.metrics_pids()
+        assert rss_bytes(pid) < (64 << 20) + 8 * size
+        wait_for(lambda: Page(page).status == 200)
         assert time.monotonic() - begin < 2 + SLACK
         # Who had to go did not get it all.
-        assert min(len(c.eof()) for c in deaf) < size - 65536
+        assert min(len(c.eof()) for c, answer in zip(deaf, answers)
+                   if answer.endswith(b"200")) < size - 65536
+
+
+def test_more_who_come_at_once_than_there_is_room_for_are_answered(kv):
+    """Also where all go in the turn in which they have come."""
+    pid, = kv.metrics_pids()
+    freeze(pid)
+    clients = [Client(kv.page) for _ in range(100)]
+    for c in clients:
+        c.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    thaw(pid)
+    for c in clients:
+        assert c.eof().startswith(b"HTTP/1.1 200")
+        c.close()
 
 
 # A real Prometheus

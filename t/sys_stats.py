@@ -11,10 +11,12 @@ import time
 
 import pytest
 
-from harness import (Client, Closed, FakeBackend, Kvproxy, Meanwhile,
+from harness import (BUILD, Client, Closed, FakeBackend, Kvproxy, Meanwhile,
                      Memcached, binary, free_port, wait_for)
 from harness.moved import tables
-from harness.text import FAIL
+from harness.text import FAIL, spelled
+
+FAULTY = os.path.join(BUILD, "t", "fault_calls")
 
 WORKER, HOST = tables()
 TOTALS = [name for name, kind in WORKER.items() if kind == "TOTAL"] + \
@@ -604,7 +606,8 @@ def test_a_slow_request_is_logged_and_remembered():
 @pytest.mark.parametrize("key, shown", [
     (b"slow\x01\x7f\xff", r"slow\x01\x7f\xff"),
     (b'slow" at 1.2.3.4:5: 0 ms\nfatal: all is lost\\',
-     r'slow" at 1.2.3.4:5: 0 ms\x0afatal: all is lost\x5c'),
+     r'slow"\x20at\x201.2.3.4:5:\x200\x20ms\x0afatal:\x20all\x20is\x20lost'
+     r'\x5c'),
     (b"slow" + b"k" * 60, "slow" + "k" * 60),
     (b"slow" + b"k" * 61, "slow" + "k" * 60 + "..."),
     (b"slow" + b"k" * 246, "slow" + "k" * 60 + "..."),
@@ -643,7 +646,7 @@ def test_slow_writes_and_parts_of_large_requests_are_told_apart(two):
         wait_for(lambda: kv.stat("slow_requests") == 4)
         assert [e[1:3] for e in slow_entries(kv)][::-1] == [
             ("write", "slow1"), ("multi", "slow2"),
-            ("multi", "slow3"), ("every", "")]
+            ("multi", "slow3"), ("every", "-")]
 
 
 def fill_slow(client, fake, n, prefix=b"slow"):
@@ -927,6 +930,52 @@ def test_nothing_is_slow_after_a_reset():
         wait_for(lambda: len(slow_entries(kv)) == 2)
 
 
+@pytest.mark.parametrize("reset, answer", [
+    (b"stats reset\r\n", b"SERVER_ERROR out of memory\r\n"),
+    (binary.request("stat", b"reset", opaque=7), None)])
+def test_a_reset_for_which_there_is_no_room_is_refused(two, reset, answer):
+    """And said in the log, once a second; what was counted stays."""
+    kv = Kvproxy(two, program=FAULTY)
+    kv.env["KVPROXY_FULL"] = full = kv.path("full")
+    with kv, kv.client() as c:
+        c.ask(b"get none\r\n", b"END\r\n")
+        c.close()
+        with kv.client() as c:
+            open(full, "w").close()
+            for _ in range(50):
+                c.send(reset)
+                if answer is not None:
+                    c.expect(answer)
+                    continue
+                r = binary.recv(c)
+                assert (r.op, r.status, r.opaque) == (
+                    binary.OPCODES["stat"], 0x82, 7)
+            assert kv.stat("requests") == 1
+            assert kv.logged().count("cannot reset") <= 3
+            os.unlink(full)
+            c.send(reset)
+            if answer is not None:
+                c.expect(b"RESET\r\n")
+            else:
+                assert binary.recv(c).status == 0
+            assert kv.stat("requests") == 0
+
+
+def test_C8_who_resets_all_the_time_holds_up_nobody(two):
+    """With many hosts that takes long; one is done in a turn, and others
+    come between."""
+    n = 1000
+    with Kvproxy(two, service={"failover": "none"}) as kv, \
+            kv.client() as greedy, kv.client() as c:
+        kv.reload(group=list(two) + [kv.path("h%d" % i) for i in range(700)])
+        kv.tick()
+        greedy.send(b"stats reset\r\n" * n)
+        for _ in range(20):
+            c.ask(b"version\r\n", kv.version())
+        assert greedy.n_unread() < n * len(b"RESET\r\n") / 2
+        greedy.expect(b"RESET\r\n" * n)
+
+
 def test_a_host_that_comes_after_a_reset_counts_from_0(two):
     a, b = two
     with Kvproxy([a], workers=2) as kv:
@@ -1079,8 +1128,8 @@ def test_a_blank_in_a_name_does_not_end_it():
             "port": free_port()}}) as kv:
         path = kv.path("a socket")
         kv.reload(group=[m, path])
-        assert kv.stats("services")["its\\x20name:requests"] == 0
-        name = path.replace(" ", "\\x20")
+        assert kv.stats("services")[spelled("its name:requests")] == 0
+        name = spelled(path)
         assert kv.stats("backends")[name + ":requests"] == 0
         assert kv.stats("latency")[name + ":count"] == 0
         assert "  - %s [0]\n" % path in kv.status()

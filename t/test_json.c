@@ -1,5 +1,5 @@
 /*
- * test_json.c: JSON as it is written, and whose texts it takes.
+ * test_json.c: JSON as it is written.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "shared/json.h"
-#include "shared/utf8.h"
 
 static char *text;
 static size_t text_len;
@@ -69,10 +68,6 @@ json_escapes_what_would_end_or_break_a_text(void **state)
 		{ "\n\t\x01\x1f\x7f", "\\u000a\\u0009\\u0001\\u001f\\u007f" },
 		{ "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80",
 		    "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
-		/* Cut short, a byte that cannot begin, too long a form. */
-		{ "\xe2\x82", "\\\\xe2\\\\x82" },
-		{ "\x80x\xff", "\\\\x80x\\\\xff" },
-		{ "\xc0\xaf", "\\\\xc0\\\\xaf" },
 	};
 	char want[64];
 
@@ -86,37 +81,12 @@ json_escapes_what_would_end_or_break_a_text(void **state)
 	}
 }
 
-static void
-utf8_len_knows_the_bounds_of_each_length(void **state)
-{
-	static const struct {
-		const char	*text;
-		size_t		 len;
-	} rows[] = {
-		{ "", 0 }, { "a", 1 }, { "\x7f", 1 }, { "\x80", 0 },
-		{ "\xc1\xbf", 0 }, { "\xc2\x80", 2 }, { "\xdf\xbf", 2 },
-		{ "\xe0\x9f\xbf", 0 }, { "\xe0\xa0\x80", 3 },
-		{ "\xed\x9f\xbf", 3 }, { "\xed\xa0\x80", 0 },
-		{ "\xed\xbf\xbf", 0 }, { "\xee\x80\x80", 3 },
-		{ "\xef\xbf\xbf", 3 }, { "\xf0\x8f\xbf\xbf", 0 },
-		{ "\xf0\x90\x80\x80", 4 }, { "\xf4\x8f\xbf\xbf", 4 },
-		{ "\xf4\x90\x80\x80", 0 }, { "\xf8\x88\x80\x80\x80", 0 },
-		{ "\xc2", 0 }, { "\xe0\xa0", 0 }, { "\xf0\x90\x80", 0 },
-		{ "\xc2z", 0 },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		assert_int_equal(utf8_len(rows[i].text), rows[i].len);
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(json_has_commas_between_items_alone),
 		cmocka_unit_test(json_escapes_what_would_end_or_break_a_text),
-		cmocka_unit_test(utf8_len_knows_the_bounds_of_each_length),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

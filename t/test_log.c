@@ -376,7 +376,7 @@ log_escape_shows_bytes_and_never_passes_the_end(void **state)
 		{ "abc", 3, 4, "abc" },
 		{ "a\0b", 3, 16, "a\\x00b" },
 		{ "\r\n", 2, 16, "\\x0d\\x0a" },
-		{ "\xff ", 2, 16, "\\xff " },
+		{ "\xff ", 2, 16, "\\xff\\x20" },
 		{ "a\\x", 3, 16, "a\\x5cx" },
 		{ "abcdefgh", 8, 8, "abcd..." },
 		{ "abcdefgh", 8, 9, "abcdefgh" },

@@ -127,7 +127,7 @@ metrics_labels_are_escaped(void **state)
 {
 	(void)state;
 	render(*state, false);
-	check_has("kvproxy_host_up{host=\"a\\\\\\\"\\n\\\\xff\"} 1\n"
+	check_has("kvproxy_host_up{host=\"a\\\\x5c\\\"\\\\x0a\\\\xff\"} 1\n"
 	    "kvproxy_host_up{host=\"b\"} 1\n");
 	check_has("kvproxy_group_up{service=\"S\",role=\"hosts\","
 	    "group=\"g\\\"\"} 1\n");

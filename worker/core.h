@@ -16,6 +16,7 @@
 
 #include "ext/kvp_ext.h"
 #include "shared/buf.h"
+#include "shared/log.h"
 #include "worker/worker.h"
 
 struct backend;
@@ -94,6 +95,7 @@ struct worker {
 	struct client_list lingering;	/* in order of their deadlines */
 	struct client_list waiting;	/* for others' requests to be whole */
 	size_t		 arriving;	/* bytes that large requests have */
+	struct log_gate	 reset_gate;	/* status.c's */
 	uint64_t	 slow_second;	/* slow.c's, and how many in it */
 	unsigned	 slow_n;
 	uint64_t	 next_client_id;

@@ -338,6 +338,7 @@ handover_take(struct handover *h, struct handover_message *msg,
 	if (svc == NULL || svc->route == NULL) {
 		/* The file has it no more. */
 		(void)close(fds[0]);
+		/* Of a service that we may never have had. */
 		worker_count(h->w, COUNTER_CLOSE_STOP, 1);
 		return;
 	}

@@ -234,7 +234,7 @@ issue_count(struct service *svc, const struct kvp_cmd *cmd)
 	if (cmd->flags & KVP_CMD_FETCHES)
 		service_count(svc, COUNTER_KEYS_READ, MAX(cmd->n_keys, 1));
 	else if (cmd->flags & KVP_CMD_STORES)
-		service_count(svc, COUNTER_STORES, 1);
+		service_count(svc, COUNTER_STORES, MAX(cmd->n_keys, 1));
 	else if (cmd->flags & KVP_CMD_TOUCHES)
 		service_count(svc, COUNTER_TOUCHES, MAX(cmd->n_keys, 1));
 	if (cmd->flags & KVP_CMD_TOO_LARGE)
@@ -259,7 +259,11 @@ issue_local(struct request *req)
 		status_answer_stats(req);
 		break;
 	case KVP_LOCAL_RESET:
-		status_answer_reset(req);
+		if (!status_answer_reset(req)) {
+			req->why = KVP_FAIL_MEMORY;
+			order_fail(req);
+			return;
+		}
 		break;
 	default:
 		answer_render(req, order_chain(req), NULL, NULL,

@@ -12,7 +12,7 @@
 /* What may wait for a client at the very most, in client_buffers. */
 enum { REPLY_UNREAD_MAX = 64 };
 
-/* Count what R says to LEG's client.  That of many hosts is none for each. */
+/* Count what R says to LEG's client, of a key. */
 static void
 reply_count_answer(struct service *svc, const struct leg *leg,
     const struct kvp_reply *r)
@@ -27,7 +27,7 @@ reply_count_answer(struct service *svc, const struct leg *leg,
 	else if (cmd->flags & KVP_CMD_TOUCHES)
 		service_count(svc, yes ? COUNTER_TOUCH_HITS :
 		    COUNTER_TOUCH_MISSES, 1);
-	else if (cmd->class != KVP_EVERY)
+	else if (cmd->class == KVP_WRITE)
 		service_count(svc, yes ? COUNTER_STORED : COUNTER_NOT_STORED,
 		    1);
 }

@@ -7,13 +7,13 @@
 #include <time.h>
 
 #include "shared/log.h"
+#include "shared/name.h"
 #include "shared/report.h"
 #include "worker/answer.h"
 #include "worker/client.h"
 
 enum {
 	STATUS_NAME_MAX = SHM_HOST_NAME + 64,
-	STATUS_WORD_MAX = 4 * STATUS_NAME_MAX,
 	STATUS_VALUE_MAX = 960
 };
 
@@ -41,29 +41,13 @@ status_answer_block(struct request *req)
  * Statistics.
  */
 
-/* NAME as one word, for its value stands behind it: a blank in the name of a
- * service or host is written as \x20. */
-static const char *
-status_word(char dst[STATUS_WORD_MAX], const char *name)
-{
-	char *p = dst;
-
-	for (; *name != '\0'; name++)
-		if ((unsigned char)*name <= ' ' || *name == 0x7f)
-			p += sprintf(p, "\\x%02x", (unsigned)*name);
-		else
-			*p++ = *name;
-	*p = '\0';
-	return dst;
-}
-
 static void status_stat(struct request *req, const char *name, const char *fmt,
     ...) PRINTF_LIKE(3, 4);
 
 static void
 status_stat(struct request *req, const char *name, const char *fmt, ...)
 {
-	char word[STATUS_WORD_MAX], value[STATUS_VALUE_MAX];
+	char spelled[NAME_ROOM(STATUS_NAME_MAX)], value[STATUS_VALUE_MAX];
 	va_list ap;
 	int n;
 
@@ -71,8 +55,8 @@ status_stat(struct request *req, const char *name, const char *fmt, ...)
 	n = vsnprintf(value, sizeof(value), fmt, ap);
 	va_end(ap);
 	if (n >= 0)
-		answer_admin(req, status_word(word, name), value,
-		    MIN((size_t)n, sizeof(value) - 1));
+		answer_admin(req, name_spell(spelled, sizeof(spelled), name),
+		    value, MIN((size_t)n, sizeof(value) - 1));
 }
 
 /* N of a total, less BASE of it when the statistics were reset last; a gauge
@@ -168,7 +152,8 @@ status_stats_services(struct request *req, struct worker *w)
 			status_stat(req, name, "%" PRIu64, status_since(
 			    counters_worker[c].kind,
 			    shm_service_sum(shm, service, (enum counter)c),
-			    base != NULL ? &base->service[service][c] : NULL));
+			    base != NULL && service < base->n_services ?
+			    &base->service[service][c] : NULL));
 		}
 	}
 }
@@ -245,8 +230,8 @@ status_stats_workers(struct request *req, struct worker *w)
 			status_stat(req, name, "%" PRIu64, status_since(
 			    counters_worker[c].kind,
 			    shm_slot_sum(shm, slot, (enum counter)c),
-			    base != NULL ? &base->worker[i].counter[c] :
-			    NULL));
+			    base != NULL && i < base->n_workers ?
+			    &base->worker[i].counter[c] : NULL));
 		}
 	}
 }
@@ -367,6 +352,7 @@ status_stats_slow(struct request *req, struct worker *w)
 	struct shm_slow_view views[SHM_SLOW_N];
 	unsigned i, n = shm_look_slow(shm, shm_base(shm), views);
 	char name[32], when[64], key[SHM_SLOW_KEY * 4 + 4];
+	char host[NAME_ROOM(SHM_HOST_NAME)];
 
 	for (i = 0; i < n; i++) {
 		const struct shm_slow_view *v = &views[i];
@@ -377,8 +363,10 @@ status_stats_slow(struct request *req, struct worker *w)
 		    MIN(v->key_len, SHM_SLOW_KEY));
 		status_stat(req, name, "%s %s %s%s %s %s total_us=%" PRIu64
 		    " queued_us=%" PRIu64, when, shm_latency_names[v->what],
-		    key, v->key_len > SHM_SLOW_KEY ? "..." : "",
-		    shm_host(shm, v->host)->name,
+		    v->key_len > 0 ? key : "-",
+		    v->key_len > SHM_SLOW_KEY ? "..." : "",
+		    name_spell(host, sizeof(host),
+		    shm_host(shm, v->host)->name),
 		    v->is_failed ? "failed" : "answered", v->total_us,
 		    v->queued_us);
 	}
@@ -427,13 +415,18 @@ status_answer_stats(struct request *req)
 	answer_admin(req, name, NULL, 0);
 }
 
-void
+bool
 status_answer_reset(struct request *req)
 {
 	struct worker *w = req->svc->w;
+	unsigned held;
 
-	if (!shm_reset(w->birth->shm, w->birth->slot, w->now_us))
-		log_warn("worker %u: cannot reset the statistics",
-		    w->birth->slot);
+	if (!shm_reset(w->birth->shm, w->birth->slot, w->now_us)) {
+		if (log_gate_pass(&w->reset_gate, &held))
+			log_warn("worker %u: cannot reset the statistics",
+			    w->birth->slot);
+		return false;
+	}
 	answer_admin(req, NULL, NULL, 0);
+	return true;
 }

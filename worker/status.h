@@ -14,8 +14,8 @@ void	 status_answer_block(struct request *req);
 /* Answer it with the statistics that its note names: backends, workers,
  * settings, or nothing for the totals. */
 void	 status_answer_stats(struct request *req);
-/* REQ has what `stats` shows begin anew: for all workers, and for nothing
- * else. */
-void	 status_answer_reset(struct request *req);
+/* REQ has what `stats` shows begin anew: for all workers, and for nothing else.
+ * False: there is no memory for that, and REQ is not answered. */
+bool	 status_answer_reset(struct request *req) MUST_CHECK;
 
 #endif /* WORKER_STATUS_H */

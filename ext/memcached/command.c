@@ -29,21 +29,6 @@ command_begin(struct kvp_request *req, enum kvp_class class,
 	return c;
 }
 
-uint16_t
-command_counts_as(const struct kvp_cmd *cmd)
-{
-	const struct command *c = command_peek(cmd);
-
-	if (cmd->flags & KVP_CMD_TOO_LARGE)
-		return 0;
-	if (c->op == COMMAND_TOUCH ||
-	    (c->op == COMMAND_GET && (c->bits & COMMAND_TIMED) != 0))
-		return KVP_CMD_TOUCHES;
-	if (c->op == COMMAND_GET)
-		return KVP_CMD_FETCHES;
-	return command_is_store((enum command_op)c->op) ? KVP_CMD_STORES : 0;
-}
-
 static void
 command_make(struct kvp_cmd *cmd, enum kvp_class class, enum command_op op)
 {

@@ -230,7 +230,18 @@ struct command *command_begin(struct kvp_request *req, enum kvp_class class,
 
 /* The flag that says what memcached counts CMD as; a get that touches is a
  * touch there. */
-uint16_t command_counts_as(const struct kvp_cmd *cmd);
+static inline uint16_t
+command_counts_as(const struct kvp_cmd *cmd)
+{
+	const struct command *c = command_peek(cmd);
+
+	if (c->op == COMMAND_GET)
+		return c->bits & COMMAND_TIMED ? KVP_CMD_TOUCHES :
+		    KVP_CMD_FETCHES;
+	if (command_is_store((enum command_op)c->op))
+		return cmd->flags & KVP_CMD_TOO_LARGE ? 0 : KVP_CMD_STORES;
+	return c->op == COMMAND_TOUCH ? KVP_CMD_TOUCHES : 0;
+}
 
 /* C asks for F too, behind what it asks for already. */
 static inline void

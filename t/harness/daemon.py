@@ -174,7 +174,7 @@ class Kvproxy:
     def wait_reloaded(self, number):
         wait_for(lambda: self.stat("reloads") == number and self.is_settled(),
                  what="reload %d" % number)
-        # The metrics' process may be just forked, and still look like one.
+        # The metrics' process, just forked, may still look like a worker.
         self.first_workers = wait_for(self.all_workers, what="the workers")
 
     def reload(self, **changes):

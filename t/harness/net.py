@@ -205,12 +205,18 @@ class Client:
         except (Closed, ConnectionResetError):
             return self._take(len(self.buf))
 
-    def is_quiet(self):
-        """True where nothing unread is here now."""
+    def n_unread(self):
+        """How many bytes are here now, unread."""
+        before = -1
         self.sock.setblocking(False)
         try:
-            self.buf += self.sock.recv(4096)
+            while len(self.buf) > before:
+                before = len(self.buf)
+                self.buf += self.sock.recv(65536)
         except BlockingIOError:
             pass
         self.sock.settimeout(20)
-        return not self.buf
+        return len(self.buf)
+
+    def is_quiet(self):
+        return self.n_unread() == 0

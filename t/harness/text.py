@@ -13,3 +13,8 @@ def expect_failure(client, host=None):
     assert line.startswith(FAIL), line
     assert host is None or host.name.encode() in line, line
     return line
+
+
+def spelled(name):
+    """A name as statistics spell it."""
+    return name.replace("\\", "\\x5c").replace(" ", "\\x20")
