@@ -66,7 +66,8 @@ enum kvp_local {
 	KVP_LOCAL_ANSWER,	/* render alone, without a reply, answers */
 	KVP_LOCAL_STATUS,	/* the core's status block, through admin */
 	KVP_LOCAL_STATS,	/* the core's statistics named by the note */
-	KVP_LOCAL_RESET		/* these begin anew; admin ends the answer */
+	KVP_LOCAL_RESET		/* these begin anew; admin ends the answer, or
+				 * fail is it: no memory */
 };
 
 /* kvp_cmd.flags; of the three that say what it counts as, one at most */

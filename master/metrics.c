@@ -21,7 +21,8 @@
 #define METRICS_HELD_MAX	((size_t)64 << 20) /* bytes of answers that
 						    * are not taken yet */
 
-/* By when a request must have come, and its answer have been taken then. */
+/* How long a client may take to send its request, and then to take the
+ * answer. */
 struct metrics_patience {
 	uint64_t	 ask_ms, take_ms;
 };
@@ -32,7 +33,8 @@ static const struct metrics_patience metrics_hurry = { 500, 2000 };
 
 struct metrics_client {
 	struct MHD_Connection *conn;	/* NULL: free */
-	uint64_t	 since_ms;	/* it is as it is */
+	uint64_t	 begun_ms;	/* it is as it is */
+	uint64_t	 since_ms;	/* and what we did meanwhile left out */
 	bool		 is_answered;
 	size_t		 held;		/* bytes of its answer */
 };
@@ -42,7 +44,7 @@ struct metrics {
 	int		 control;	/* birth's; -1: it has ended */
 	struct MHD_Daemon *http;
 	unsigned	 n_clients;
-	bool		 is_full;	/* or was: nobody is accepted */
+	bool		 is_full;	/* or was since the library listened */
 	size_t		 held;		/* by all */
 	struct metrics_client clients[METRICS_CLIENTS_MAX];
 };
@@ -275,7 +277,7 @@ metrics_on_request(void *data, struct MHD_Connection *conn, const char *path,
 		return MHD_NO;
 	client->held = len;
 	m->held += len;
-	client->since_ms = clock_ms();
+	client->begun_ms = client->since_ms = clock_ms();
 	client->is_answered = true;
 	result = MHD_queue_response(conn, status, response);
 	MHD_destroy_response(response);
@@ -300,22 +302,25 @@ metrics_on_connection(void *data, struct MHD_Connection *conn,
 		client++;
 	ASSERT(client < m->clients + METRICS_CLIENTS_MAX);
 	*client = (struct metrics_client){
-		.conn = conn, .since_ms = clock_ms()
+		.conn = conn, .begun_ms = clock_ms(), .since_ms = clock_ms()
 	};
 	*context = client;
 	if (++m->n_clients == METRICS_CLIENTS_MAX)
 		m->is_full = true;
 }
 
-/* How long CLIENT may be as it is. */
+/* When CLIENT will be late. */
 static uint64_t
-metrics_most_ms(const struct metrics *m, const struct metrics_client *client)
+metrics_end_ms(const struct metrics *m, const struct metrics_client *client)
 {
-	const struct metrics_patience *patience =
+	const struct metrics_patience *most =
 	    m->n_clients == METRICS_CLIENTS_MAX ||
 	    m->held >= METRICS_HELD_MAX ? &metrics_hurry : &metrics_leisure;
 
-	return client->is_answered ? patience->take_ms : patience->ask_ms;
+	/* However much there is to do. */
+	return MIN(client->begun_ms + metrics_leisure.take_ms,
+	    client->since_ms + (client->is_answered ? most->take_ms :
+	    most->ask_ms));
 }
 
 /* In how many milliseconds somebody will be late, -1: never. */
@@ -325,32 +330,38 @@ metrics_until_late(const struct metrics *m)
 	const uint64_t now = clock_ms();
 	uint64_t next = UINT64_MAX, end;
 
-	for (size_t i = 0; i < METRICS_CLIENTS_MAX; i++) {
-		const struct metrics_client *client = &m->clients[i];
-
-		if (client->conn == NULL)
-			continue;
-		end = client->since_ms + metrics_most_ms(m, client);
-		next = MIN(next, end - MIN(end, now));
-	}
+	for (size_t i = 0; i < METRICS_CLIENTS_MAX; i++)
+		if (m->clients[i].conn != NULL) {
+			end = metrics_end_ms(m, &m->clients[i]);
+			next = MIN(next, end - MIN(end, now));
+		}
 	return next == UINT64_MAX ? -1 : (int)next;
 }
 
-/* Hang up on those that were late at NOW; what had come by then is done. */
+/* Serve what has come, and hang up on those that are late.  Pages take time to
+ * write, which is not their clients' fault. */
 static void
-metrics_close_late(struct metrics *m, uint64_t now)
+metrics_serve(struct metrics *m)
 {
+	const uint64_t begin = clock_ms();
+	uint64_t end;
+
+	(void)MHD_run(m->http);
+	end = clock_ms();
 	for (size_t i = 0; i < METRICS_CLIENTS_MAX; i++) {
 		struct metrics_client *client = &m->clients[i];
 
-		if (client->conn == NULL ||
-		    client->since_ms + metrics_most_ms(m, client) > now)
+		if (client->conn == NULL)
+			continue;
+		client->since_ms += end - MIN(MAX(begin, client->since_ms),
+		    end);
+		if (metrics_end_ms(m, client) > end)
 			continue;
 		/* The library sees it, and closes. */
 		shutdown(MHD_get_connection_info(client->conn,
 		    MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
 		    SHUT_RDWR);
-		client->since_ms = now;
+		client->begun_ms = client->since_ms = end;
 	}
 }
 
@@ -369,7 +380,6 @@ metrics_turn(struct metrics *m, int ms)
 	};
 	const int late_ms = metrics_until_late(m);
 	MHD_UNSIGNED_LONG_LONG http_ms;
-	uint64_t now;
 
 	fds[0].fd = MHD_get_daemon_info(m->http,
 	    MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
@@ -378,16 +388,13 @@ metrics_turn(struct metrics *m, int ms)
 	if (MHD_get_timeout(m->http, &http_ms) == MHD_YES &&
 	    (ms == -1 || http_ms < (unsigned)ms))
 		ms = (int)http_ms;
-	(void)poll(fds, ARRAY_LEN(fds), ms);
-	/* Pages take time to write, which is not their clients' fault. */
-	now = clock_ms();
-	(void)MHD_run(m->http);
 	/* It listens again when it is run next, and nothing says so. */
-	while (m->is_full && m->n_clients < METRICS_CLIENTS_MAX) {
+	if (m->is_full && m->n_clients < METRICS_CLIENTS_MAX) {
 		m->is_full = false;
-		(void)MHD_run(m->http);
+		ms = 0;
 	}
-	metrics_close_late(m, now);
+	(void)poll(fds, ARRAY_LEN(fds), ms);
+	metrics_serve(m);
 	return fds[1].revents != 0;
 }
 

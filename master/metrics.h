@@ -1,9 +1,12 @@
 /*
  * metrics.h: the metrics page, and its HTTP.
  *
- * It reads the shared segment and touches nothing else.  One loop, no threads;
- * one request a connection, which must have come within 5 s, or half a second
- * where there are as many as it takes; so who is slow holds up nobody for long.
+ * It reads the shared segment and touches nothing else.  One loop, no threads,
+ * 32 connections at the most, others wait.  One request a connection, which
+ * must have come within 5 s, and its answer be taken within 30 s; where all 32
+ * are there, or 64 MiB of answers wait to be taken, within half a second and
+ * 2 s.  What is over these 64 MiB is one page at the most: who asks then for
+ * another is told 503.
  */
 #ifndef MASTER_METRICS_H
 #define MASTER_METRICS_H

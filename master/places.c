@@ -100,15 +100,16 @@ places_commit(struct places *p, const struct config *cfg,
 	for (size_t i = 0; i < cfg->n_addrs; i++) {
 		host = shm_host(shm, entry[i]);
 		p->used[entry[i]] = true;
-		/* It has a name before it is found, and keeps it. */
+		/* It keeps its first name. */
 		if (host->name[0] == '\0')
 			snprintf(host->name, sizeof(host->name), "%s",
 			    cfg->addrs[i].name);
+		if (!was_used[entry[i]]) {
+			shm_set_host_state(shm, entry[i], SHM_HOST_UP,
+			    now_us);
+			host->in_use = 1;
+		}
 		shm_list_host(shm, (unsigned)i, entry[i]);
-		if (was_used[entry[i]])
-			continue;
-		shm_set_host_state(shm, entry[i], SHM_HOST_UP, now_us);
-		host->in_use = 1;
 	}
 	shm_facts(shm)->n_hosts = (uint32_t)cfg->n_addrs;
 	for (unsigned i = 0; i < p->n; i++)

@@ -13,8 +13,8 @@
 /* Bytes for a name of LEN, with the NUL. */
 #define NAME_ROOM(len)	(4 * (len) + 1)
 
-/* NAME to DST, which has ROOM bytes and is returned; cut where it does not fit,
- * but not within a character. */
+/* NAME to DST, which has ROOM bytes, more than 0, and is returned; cut where it
+ * does not fit, but not within a character. */
 const char *name_spell(char *dst, size_t room, const char *name);
 
 /* The length of the UTF-8 character at S, which ends in a NUL; 0: there is

@@ -482,7 +482,7 @@ shm_list_host(struct shm *shm, unsigned n, unsigned entry)
 {
 	ASSERT(entry < SHM_HOSTS_MAX);
 	atomic_store_explicit(&shm_host(shm, n)->listed, entry,
-	    memory_order_relaxed);
+	    memory_order_release);
 }
 
 struct shm_service *
@@ -497,7 +497,7 @@ shm_list_service(struct shm *shm, unsigned n, unsigned entry)
 {
 	ASSERT(entry < SHM_SERVICES_MAX);
 	atomic_store_explicit(&shm_service(shm, n)->listed, entry,
-	    memory_order_relaxed);
+	    memory_order_release);
 }
 
 unsigned

@@ -104,17 +104,17 @@ struct shm_base_worker {
 	counter_cell	 n_slow;
 };
 
-/* What is taken off what `stats` shows, since somebody has said reset.  (Whose
- * worker is killed within the next reset may leave some of both, until one that
- * comes to its end.) */
+/* What is taken off what `stats` shows, since somebody has said reset.  A
+ * worker killed in the middle of a reset leaves a base that is partly the new
+ * one; the next whole reset mends it. */
 struct shm_base {
 	_Atomic uint64_t at_us;		/* monotonic; 0: never */
 	/* Entries below; of others there are no pages. */
 	_Atomic uint32_t n_services, n_workers, n_hosts;
 	counter_cell	 counter[COUNTER_N];
+	struct hist	 latency[SHM_LATENCY_N];
 	counter_cell	 service[SHM_SERVICES_MAX][COUNTER_N];
 	struct shm_base_worker worker[SHM_WORKERS_MAX];
-	struct hist	 latency[SHM_LATENCY_N];
 	struct shm_base_host host[SHM_HOSTS_MAX];
 	struct hist	 host_latency[SHM_HOSTS_MAX];
 };
@@ -199,8 +199,8 @@ void	 shm_set_ready(struct shm *shm);
 struct shm_facts *shm_facts(struct shm *shm);
 struct shm_host *shm_host(struct shm *shm, unsigned i);
 struct shm_service *shm_service(struct shm *shm, unsigned i);
-/* The Nth host in use, in the order of the file, is ENTRY; facts.n_hosts says
- * how many there are.  The same for services. */
+/* The Nth host in use, in the order of the file, is ENTRY, which is filled in;
+ * facts.n_hosts says how many there are.  The same for services. */
 void	 shm_list_host(struct shm *shm, unsigned n, unsigned entry);
 void	 shm_list_service(struct shm *shm, unsigned n, unsigned entry);
 /* Which of the first N entries is that of the service NAME, in any case; N:

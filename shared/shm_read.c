@@ -15,14 +15,14 @@ static unsigned
 shm_nth_host(struct shm *shm, unsigned n)
 {
 	return atomic_load_explicit(&shm_host(shm, n)->listed,
-	    memory_order_relaxed);
+	    memory_order_acquire);
 }
 
 static unsigned
 shm_nth_service(struct shm *shm, unsigned n)
 {
 	return atomic_load_explicit(&shm_service(shm, n)->listed,
-	    memory_order_relaxed);
+	    memory_order_acquire);
 }
 
 /* To ENTRIES, each once, what is NTH of N; how many. */
@@ -243,6 +243,7 @@ bool
 shm_reset(struct shm *shm, unsigned slot, uint64_t now_us)
 {
 	struct shm_base *base = &shm_slot(shm, slot)->base;
+	const struct shm_base *newest;
 	const unsigned n_hosts = shm_facts(shm)->n_entries;
 	const unsigned n_services = shm_facts(shm)->n_service_entries;
 	const unsigned n_slots = shm_n_slots(shm);
@@ -267,6 +268,10 @@ shm_reset(struct shm *shm, unsigned slot, uint64_t now_us)
 		shm_look_host_latency(shm, i, &view);
 		shm_set_hist(&base->host_latency[i], &view);
 	}
+	/* Another worker's turn may have begun later, and its reset before. */
+	newest = shm_base(shm);
+	if (newest != NULL && now_us <= newest->at_us)
+		now_us = newest->at_us + 1;
 	base->n_services = n_services;
 	base->n_workers = n_slots;
 	base->n_hosts = n_hosts;

@@ -374,6 +374,15 @@ def test_requests_are_counted_as_memcached_counts_them(request_, proxy,
     assert grown[0] == grown[1]
 
 
+def test_an_mg_that_touches_nothing_is_a_touch_alone(proxy, memcached):
+    """memcached counts it as a get."""
+    for of, name in ((memcached, "get_misses"), (proxy, "touch_misses")):
+        with of.client() as c:
+            before = counted(c)
+            c.ask(b"mg none T30 v\r\n", b"EN\r\n")
+            assert counted(c)[name] == before[name] + 1
+
+
 def test_writes_are_counted_by_what_was_said(proxy):
     """But for touches, and what goes to all."""
     names = ("writes", "stores", "stored", "not_stored", "reply_errors")

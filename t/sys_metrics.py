@@ -880,10 +880,10 @@ def test_who_does_not_read_a_large_page_holds_up_nobody_for_long(servers):
         kv.reload(group=servers + [
             kv.path("%04d-%s" % (i, "x" * 60)) for i in range(700)])
         size = len(Page(page).body)
-        deaf = [stack.enter_context(Client(page, rcvbuf=2048))
-                for _ in range(32)]
-        for c in deaf:
-            c.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        deaf = []
+        for _ in range(32):
+            deaf.append(stack.enter_context(Client(page, rcvbuf=2048)))
+            deaf[-1].send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         answers = [c.recv_exactly(12) for c in deaf]
         assert set(answers) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
         begin = time.monotonic()

@@ -1020,8 +1020,12 @@ def test_the_age_is_that_of_the_oldest_copy_of_all_of_one_name(memcached):
         with Client(port) as c:
             c.ask(b"set l 0 0 1\r\n1\r\n", b"STORED\r\n")
         ages = []
-        while not ages or ages[-1] < 1500:
+
+        def look():
             ages.append(kv.stats("services")["other:copies_lag_ms"])
+            return ages[-1] >= 1500
+
+        wait_for(look)
         assert ages == sorted(ages) and kv.stat("copies_queued") == 2
         backup.thaw()
         kv.wait_reloaded(2)

@@ -942,6 +942,7 @@ def test_a_reset_for_which_there_is_no_room_is_refused(two, reset, answer):
         c.close()
         with kv.client() as c:
             open(full, "w").close()
+            begin = time.monotonic()
             for _ in range(50):
                 c.send(reset)
                 if answer is not None:
@@ -951,7 +952,8 @@ def test_a_reset_for_which_there_is_no_room_is_refused(two, reset, answer):
                 assert (r.op, r.status, r.opaque) == (
                     binary.OPCODES["stat"], 0x82, 7)
             assert kv.stat("requests") == 1
-            assert kv.logged().count("cannot reset") <= 3
+            lines = kv.logged().count("cannot reset")
+            assert 1 <= lines <= 2 + time.monotonic() - begin
             os.unlink(full)
             c.send(reset)
             if answer is not None:
@@ -970,7 +972,7 @@ def test_C8_who_resets_all_the_time_holds_up_nobody(two):
         kv.reload(group=list(two) + [kv.path("h%d" % i) for i in range(700)])
         kv.tick()
         greedy.send(b"stats reset\r\n" * n)
-        for _ in range(20):
+        for _ in range(4):
             c.ask(b"version\r\n", kv.version())
         assert greedy.n_unread() < n * len(b"RESET\r\n") / 2
         greedy.expect(b"RESET\r\n" * n)

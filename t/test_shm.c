@@ -762,19 +762,25 @@ static void
 shm_base_takes_no_more_pages_than_it_has_hosts(void **state)
 {
 	struct shm *shm = make_ready();
-	struct stat before, after;
+	struct stat before, reserved, after;
 	char path[96];
 
 	(void)state;
 	snprintf(path, sizeof(path), "/dev/shm%s", seg);
 	shm_facts(shm)->n_entries = 2;
 	assert_int_equal(stat(path, &before), 0);
+	assert_true(shm_reserve_base(shm, 0));
+	assert_int_equal(stat(path, &reserved), 0);
 	assert_true(shm_reset(shm, 0, 1));
 	assert_int_equal(stat(path, &after), 0);
-	/* What stands before the hosts, two of these, and what pages are
-	 * begun. */
+	/* It writes where it has reserved, and nowhere else. */
+	assert_int_equal(after.st_blocks, reserved.st_blocks);
+	/* What is there of all, but no service, those of two workers and two
+	 * hosts, and what pages are begun. */
 	assert_in_range((after.st_blocks - before.st_blocks) * 512,
-	    1, offsetof(struct shm_base, host) + 2 * sizeof(struct hist) +
+	    1, offsetof(struct shm_base, service) +
+	    2 * sizeof(struct shm_base_worker) +
+	    2 * (sizeof(struct shm_base_host) + sizeof(struct hist)) +
 	    8 * 4096);
 	assert_int_equal(shm_base(shm)->n_hosts, 2);
 	/* Entries that came later begin at 0: the next reset has them. */

@@ -28,7 +28,7 @@ static bool
 answer_is_long(const struct request *req)
 {
 	return req->cmd.flags & KVP_CMD_MANY || req->cmd.class == KVP_EVERY ||
-	    (req->cmd.class == KVP_LOCAL && req->cmd.local != KVP_LOCAL_ANSWER);
+	    request_is_report(&req->cmd);
 }
 
 static bool

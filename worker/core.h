@@ -96,6 +96,7 @@ struct worker {
 	struct client_list waiting;	/* for others' requests to be whole */
 	size_t		 arriving;	/* bytes that large requests have */
 	struct log_gate	 reset_gate;	/* status.c's */
+	uint64_t	 slow_us;	/* what takes as long is slow */
 	uint64_t	 slow_second;	/* slow.c's, and how many in it */
 	unsigned	 slow_n;
 	uint64_t	 next_client_id;

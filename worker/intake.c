@@ -68,19 +68,13 @@ intake_check(const struct client *c, const struct kvp_request *found,
 	ASSERT(intake_may_have(c, found, n, found->note));
 }
 
-/* What is told of all workers and hosts takes as long as many requests do. */
-static bool
-intake_is_long(const struct kvp_cmd *cmd)
-{
-	return cmd->class == KVP_LOCAL && cmd->local != KVP_LOCAL_ANSWER;
-}
-
 unsigned
 intake_parse(struct client *c, unsigned budget)
 {
 	struct kvp_request found;
 	ssize_t n;
 
+	ASSERT(budget > 0);
 	/* Not the whole of it: the parser's room is large. */
 	found.cmd = (struct kvp_cmd){ .class = KVP_LOCAL };
 	found.key = (struct kvp_key){ .key = { NULL, 0 } };
@@ -110,7 +104,7 @@ intake_parse(struct client *c, unsigned budget)
 	c->feeding = issue_start(c, &found, c->in.lease);
 	if (c->feeding == NULL) {
 		input_eat(&c->in, (size_t)n);
-		return UNLIKELY(intake_is_long(&found.cmd)) ? budget : 1;
+		return UNLIKELY(request_is_report(&found.cmd)) ? budget : 1;
 	}
 	c->feed_at = 0;
 	c->feed_keys = (size_t)(found.keys.p - input_bytes(&c->in));

@@ -259,11 +259,7 @@ issue_local(struct request *req)
 		status_answer_stats(req);
 		break;
 	case KVP_LOCAL_RESET:
-		if (!status_answer_reset(req)) {
-			req->why = KVP_FAIL_MEMORY;
-			order_fail(req);
-			return;
-		}
+		status_answer_reset(req);
 		break;
 	default:
 		answer_render(req, order_chain(req), NULL, NULL,

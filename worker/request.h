@@ -113,6 +113,14 @@ leg_key(const struct leg *leg)
 	};
 }
 
+/* Is CMD answered out of the shared segment?  That may be long, and take as
+ * long as many requests do. */
+static inline bool
+request_is_report(const struct kvp_cmd *cmd)
+{
+	return cmd->class == KVP_LOCAL && cmd->local != KVP_LOCAL_ANSWER;
+}
+
 static inline struct kvp_slice
 request_note(const struct request *req)
 {

@@ -9,6 +9,7 @@
 #include "worker/pool.h"
 #include "worker/replica.h"
 #include "worker/route.h"
+#include "worker/slow.h"
 
 /* A service that leaves has had all clients that it will get by then, and the
  * last ones have had the time to ask something. */
@@ -211,6 +212,7 @@ service_commit_all(struct worker *w, struct service **all, struct conf *conf,
 			return false;
 	conf_put(&w->conf);
 	w->conf = conf;
+	slow_configure(w);
 	service_tell_clients(w);
 	worker_sweep_later(w);
 	return true;

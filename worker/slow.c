@@ -13,6 +13,14 @@ enum {
 };
 
 void
+slow_configure(struct worker *w)
+{
+	const int64_t slow_ms = w->conf->cfg->slow_ms;
+
+	w->slow_us = slow_ms > 0 ? (uint64_t)slow_ms * 1000 : UINT64_MAX;
+}
+
+void
 slow_end_second(struct worker *w)
 {
 	uint64_t second = w->now_us / 1000000;

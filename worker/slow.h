@@ -10,6 +10,8 @@
 #include "worker/backend.h"
 #include "worker/request.h"
 
+/* Go by what W's configuration says now. */
+void	 slow_configure(struct worker *w);
 /* LEG, for which somebody has waited, was answered by B or has failed. */
 void	 slow_note(struct backend *b, const struct leg *leg, bool is_failed);
 /* W's time goes on: say how many were not logged in a second that is over. */
@@ -19,10 +21,7 @@ void	 slow_end_second(struct worker *w);
 static inline void
 slow_look(struct backend *b, const struct leg *leg, bool is_failed)
 {
-	int64_t slow_ms = b->w->conf->cfg->slow_ms;
-
-	if (UNLIKELY(slow_ms > 0 && b->w->now_us - leg->queued_us >=
-	    (uint64_t)slow_ms * 1000))
+	if (UNLIKELY(b->w->now_us - leg->queued_us >= b->w->slow_us))
 		slow_note(b, leg, is_failed);
 }
 

@@ -12,10 +12,7 @@
 #include "worker/answer.h"
 #include "worker/client.h"
 
-enum {
-	STATUS_NAME_MAX = SHM_HOST_NAME + 64,
-	STATUS_VALUE_MAX = 960
-};
+enum { STATUS_NAME_MAX = SHM_HOST_NAME + 64, STATUS_VALUE_MAX = 960 };
 
 void
 status_answer_block(struct request *req)
@@ -415,18 +412,19 @@ status_answer_stats(struct request *req)
 	answer_admin(req, name, NULL, 0);
 }
 
-bool
+void
 status_answer_reset(struct request *req)
 {
 	struct worker *w = req->svc->w;
 	unsigned held;
 
-	if (!shm_reset(w->birth->shm, w->birth->slot, w->now_us)) {
-		if (log_gate_pass(&w->reset_gate, &held))
-			log_warn("worker %u: cannot reset the statistics",
-			    w->birth->slot);
-		return false;
+	if (shm_reset(w->birth->shm, w->birth->slot, w->now_us)) {
+		answer_admin(req, NULL, NULL, 0);
+		return;
 	}
-	answer_admin(req, NULL, NULL, 0);
-	return true;
+	if (log_gate_pass(&w->reset_gate, &held))
+		log_warn("worker %u: cannot reset the statistics",
+		    w->birth->slot);
+	req->why = KVP_FAIL_MEMORY;
+	answer_render_failure(req, &req->reply);
 }

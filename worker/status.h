@@ -11,11 +11,11 @@
 /* Answer REQ, a local command, with the block of `status`. */
 void	 status_answer_block(struct request *req);
 
-/* Answer it with the statistics that its note names: backends, workers,
- * settings, or nothing for the totals. */
+/* Answer it with the statistics that its note names: backends, slow and so
+ * on (see the table there); without one, with the totals. */
 void	 status_answer_stats(struct request *req);
-/* REQ has what `stats` shows begin anew: for all workers, and for nothing else.
- * False: there is no memory for that, and REQ is not answered. */
-bool	 status_answer_reset(struct request *req) MUST_CHECK;
+/* REQ has what `stats` shows begin anew: for all workers, and for nothing else;
+ * where there is no memory for that, it is told so. */
+void	 status_answer_reset(struct request *req);
 
 #endif /* WORKER_STATUS_H */

@@ -20,6 +20,7 @@ class Meanwhile:
                 self.once()
             except Exception as e:
                 self.wrong.append(e)
+                self.halt.wait(0.01)
 
     def __enter__(self):
         self.thread.start()

@@ -20,6 +20,8 @@ def tables():
     with open(os.path.join(SOURCE, "shared", "counters_tbl.h")) as f:
         worker, host = f.read().split("#define COUNTERS_HOST")
     row = re.compile(r'^X\(\w+, "(\w+)", (\w+), (\w+),', re.M)
+    for text in (worker, host):
+        assert len(row.findall(text)) == len(re.findall("^X", text, re.M))
     return tuple({name: kind for name, kind, of in row.findall(text)
                   if of != "INTERNAL"} for text in (worker, host))
 
