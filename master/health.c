@@ -180,6 +180,8 @@ health_check_rejoining(struct health *h, struct health_host *host)
 		return;
 	if (is_asked)
 		health_warn_not_emptied(h, host);
+	/* Whoever sees that it is to do it sees which time it is. */
+	sh->flush_n++;
 	sh->flusher = health_next_worker(h, sh->flusher);
 	host->asked_us = h->now_us;
 	h->asked = true;

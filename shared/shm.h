@@ -41,6 +41,7 @@ struct shm_host {
 	_Atomic uint64_t returns;	/* and put back */
 	/* REJOINING: the worker in this slot is to empty it; else none. */
 	_Atomic uint32_t flusher;
+	_Atomic uint32_t flush_n;	/* the number of that task */
 	/* No fact of this host: the Nth in the file has the entry that entry N
 	 * names here. */
 	_Atomic uint32_t listed;

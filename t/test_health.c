@@ -434,6 +434,8 @@ health_asks_another_worker_when_one_does_not_empty_it(void **state)
 	after(MS);
 	assert_int_equal(state_of(1), SHM_HOST_REJOINING);
 	assert_int_not_equal(sh->flusher, first);
+	/* It is a new task, for whoever has done the first. */
+	assert_int_equal(sh->flush_n, 2);
 	assert_int_not_equal(sh->flusher, SHM_NO_FLUSHER);
 	has_worker[0] = has_worker[1] = false;
 	after(S);

@@ -318,15 +318,15 @@ issue_flush(struct service *svc, unsigned host)
 void
 issue_flush_rejoining(struct service *svc)
 {
-	struct worker *w = svc->w;
 	unsigned i, n = pool_n_hosts(svc->pool);
 
 	for (i = 0; i < n; i++) {
-		if (pool_has(svc->pool, i) &&
-		    pool_state(svc->pool, i) == SHM_HOST_REJOINING &&
-		    shm_host(w->birth->shm, pool_entry(svc->pool, i))->flusher
-		    == w->birth->slot)
-			issue_flush(svc, i);
+		if (!pool_has(svc->pool, i) || !pool_take_flush(svc->pool, i))
+			continue;
+		/* It counts if it is later than the task, which may be of
+		 * this turn. */
+		turn_now(svc->w);
+		issue_flush(svc, i);
 	}
 }
 

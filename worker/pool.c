@@ -10,6 +10,7 @@ struct pool_host {
 	struct resolve_name *place;	/* NULL: it is not connected to */
 	unsigned	 entry;		/* in the shared table */
 	enum shm_host_state state;	/* what this worker goes by */
+	uint32_t	 flush_n;	/* the last one it was told to do */
 	unsigned	 addr;		/* in config.addrs, POOL_NONE: it leaves
 					 * or is gone */
 	unsigned	 next_addr;	/* the same, of what is prepared */
@@ -367,6 +368,21 @@ enum shm_host_state
 pool_state(const struct pool *p, unsigned host)
 {
 	return p->hosts[host]->state;
+}
+
+bool
+pool_take_flush(struct pool *pool, unsigned host)
+{
+	const struct worker_birth *birth = pool->svc->w->birth;
+	struct pool_host *h = pool->hosts[host];
+	const struct shm_host *sh = shm_host(birth->shm, h->entry);
+	uint32_t n;
+
+	if (h->state != SHM_HOST_REJOINING || sh->flusher != birth->slot ||
+	    (n = sh->flush_n) == h->flush_n)
+		return false;
+	h->flush_n = n;
+	return true;
 }
 
 unsigned

@@ -48,6 +48,9 @@ unsigned pool_find(const struct pool *pool, unsigned addr);
 const char *pool_name(const struct pool *pool, unsigned host);
 unsigned pool_entry(const struct pool *pool, unsigned host);
 enum shm_host_state pool_state(const struct pool *pool, unsigned host);
+/* Is this worker to empty the host, and was not told so before?  It is told
+ * now. */
+bool	 pool_take_flush(struct pool *pool, unsigned host) MUST_CHECK;
 
 /* The lane of a client, with large values or not. */
 unsigned pool_lane(const struct pool *pool, uint64_t client_id, bool bulk);
