@@ -289,6 +289,7 @@ metrics_on_connection(void *data, struct MHD_Connection *conn,
     void **context, enum MHD_ConnectionNotificationCode what)
 {
 	struct metrics *m = data;
+	const uint64_t now = clock_ms();
 	struct metrics_client *client = m->clients;
 
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
@@ -302,7 +303,7 @@ metrics_on_connection(void *data, struct MHD_Connection *conn,
 		client++;
 	ASSERT(client < m->clients + METRICS_CLIENTS_MAX);
 	*client = (struct metrics_client){
-		.conn = conn, .begun_ms = clock_ms(), .since_ms = clock_ms()
+		.conn = conn, .begun_ms = now, .since_ms = now
 	};
 	*context = client;
 	if (++m->n_clients == METRICS_CLIENTS_MAX)

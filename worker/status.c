@@ -69,29 +69,19 @@ status_since(enum counter_kind kind, uint64_t n, const counter_cell *base)
 	return n - MIN(n, before);
 }
 
+/* In what follows BASE is NULL where there was no reset, or what it is of came
+ * later. */
 static uint64_t
-status_total(struct shm *shm, enum counter c)
+status_total(struct shm *shm, const struct shm_base *base, enum counter c)
 {
-	const struct shm_base *base = shm_base(shm);
-
 	return status_since(counters_worker[c].kind, shm_sum(shm, c),
 	    base != NULL ? &base->counter[c] : NULL);
 }
 
-/* NULL: HOST came later, or there was no reset. */
-static const struct shm_base_host *
-status_host_base(struct shm *shm, unsigned host)
-{
-	const struct shm_base *base = shm_base(shm);
-
-	return base != NULL && host < base->n_hosts ? &base->host[host] : NULL;
-}
-
 static uint64_t
-status_host_total(struct shm *shm, unsigned host, enum host_counter c)
+status_host_total(struct shm *shm, unsigned host,
+    const struct shm_base_host *base, enum host_counter c)
 {
-	const struct shm_base_host *base = status_host_base(shm, host);
-
 	if (c == HOST_CONTINUOUS)
 		return shm_host_continuous(shm, host);
 	return status_since(counters_host[c].kind, shm_host_sum(shm, host, c),
@@ -103,6 +93,7 @@ status_stats_totals(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
 	struct shm_facts *facts = shm_facts(shm);
+	const struct shm_base *base = shm_base(shm);
 	int c;
 
 	status_stat(req, "pid", "%" PRId64, facts->master_pid);
@@ -119,12 +110,12 @@ status_stats_totals(struct request *req, struct worker *w)
 	status_stat(req, "reload_errors", "%" PRIu64,
 	    (uint64_t)facts->reload_errors);
 	status_stat(req, "cmd_get", "%" PRIu64,
-	    status_total(shm, COUNTER_KEYS_READ));
+	    status_total(shm, base, COUNTER_KEYS_READ));
 	status_stat(req, "cmd_set", "%" PRIu64,
-	    status_total(shm, COUNTER_STORES));
+	    status_total(shm, base, COUNTER_STORES));
 	for (c = 0; c < COUNTER_N; c++)
 		status_stat(req, counters_worker[c].name, "%" PRIu64,
-		    status_total(shm, (enum counter)c));
+		    status_total(shm, base, (enum counter)c));
 }
 
 /* Of each service, but for what is counted for all together. */
@@ -156,11 +147,12 @@ status_stats_services(struct request *req, struct worker *w)
 }
 
 static void
-status_stats_host(struct request *req, struct shm *shm, unsigned entry)
+status_stats_host(struct request *req, struct shm *shm, unsigned entry,
+    const struct shm_base_host *base)
 {
 	const struct shm_host *host = shm_host(shm, entry);
-	const struct shm_base_host *base = status_host_base(shm, entry);
 	char name[STATUS_NAME_MAX];
+	int c;
 
 	snprintf(name, sizeof(name), "%s:state", host->name);
 	status_stat(req, name, "%s", shm_host_state_names[host->state]);
@@ -172,30 +164,28 @@ status_stats_host(struct request *req, struct shm *shm, unsigned entry)
 	status_stat(req, name, "%" PRIu64, status_since(COUNTER_TOTAL,
 	    counter_get(&host->returns), base != NULL ? &base->returns :
 	    NULL));
+	for (c = 0; c < HOST_N; c++) {
+		if (counters_is_internal((enum host_counter)c))
+			continue;
+		snprintf(name, sizeof(name), "%s:%s", host->name,
+		    counters_host[c].name);
+		status_stat(req, name, "%" PRIu64, status_host_total(shm,
+		    entry, base, (enum host_counter)c));
+	}
 }
 
 static void
 status_stats_backends(struct request *req, struct worker *w)
 {
 	struct shm *shm = w->birth->shm;
+	const struct shm_base *base = shm_base(shm);
 	unsigned hosts[SHM_HOSTS_MAX];
-	unsigned i, host, n = shm_look_hosts(shm, hosts);
-	char name[STATUS_NAME_MAX];
-	int c;
+	unsigned i, n = shm_look_hosts(shm, hosts);
 
-	for (i = 0; i < n; i++) {
-		host = hosts[i];
-		status_stats_host(req, shm, host);
-		for (c = 0; c < HOST_N; c++) {
-			if (counters_is_internal((enum host_counter)c))
-				continue;
-			snprintf(name, sizeof(name), "%s:%s",
-			    shm_host(shm, host)->name, counters_host[c].name);
-			status_stat(req, name, "%" PRIu64,
-			    status_host_total(shm, host,
-			    (enum host_counter)c));
-		}
-	}
+	for (i = 0; i < n; i++)
+		status_stats_host(req, shm, hosts[i],
+		    base != NULL && hosts[i] < base->n_hosts ?
+		    &base->host[hosts[i]] : NULL);
 }
 
 static void
